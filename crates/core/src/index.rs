@@ -1,0 +1,1 @@
+//! Finds the filters that match an event.
