@@ -1,0 +1,96 @@
+//! `/stats`, and the same as SSE on `/stats/stream` once a second.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The state of the installation as one instance sees it. Totals count since the instance started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Stats {
+    /// Milliseconds since the Unix epoch, by the server's clock.
+    pub time_ms: i64,
+    pub uptime_s: f64,
+    pub version: String,
+    /// `embedded` or `distributed`.
+    pub mode: String,
+    pub events_in_total: u64,
+    pub events_matched_total: u64,
+    pub deliveries_total: u64,
+    pub deliveries_sent_total: u64,
+    pub acks_total: u64,
+    pub events_in_per_s: f64,
+    pub deliveries_per_s: f64,
+    pub deliveries_sent_per_s: f64,
+    /// From the log's acknowledgement to the socket write.
+    pub latency: Latency,
+    pub connections: u64,
+    pub subscribers: u64,
+    pub subscribers_behind: u64,
+    pub filters: u64,
+    pub filter_version: u64,
+    pub gaps_total: u64,
+    pub dropped_total: u64,
+    pub dead_letters_total: u64,
+    pub index: IndexStats,
+    pub partitions: Vec<PartitionStats>,
+    pub shards: Vec<ShardStats>,
+    pub instances: Vec<InstanceStats>,
+}
+
+/// Milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Latency {
+    pub p50_ms: f64,
+    pub p95_ms: f64,
+    pub p99_ms: f64,
+    pub samples: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct IndexStats {
+    pub filters: u64,
+    /// Distinct filters.
+    pub classes: u64,
+    pub unindexable_filters: u64,
+    pub candidates_per_match: f64,
+    pub memory_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PartitionStats {
+    pub partition: u32,
+    /// Oldest offset kept.
+    pub low: u64,
+    /// The next offset to be written.
+    pub high: u64,
+    /// The next offset to be matched.
+    pub matched: u64,
+    pub lag: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ShardStats {
+    pub shard: u16,
+    pub epoch: String,
+    /// Entries in the log.
+    pub entries: u64,
+    pub log_bytes: u64,
+    /// Deliveries in queues that are not acked.
+    pub depth: u64,
+    pub min_filter_version: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceStats {
+    pub id: String,
+    /// `api`, `matcher`, `gateway`; an instance may have several.
+    pub roles: Vec<String>,
+    pub healthy: bool,
+    /// What is wrong, if it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    pub filter_version: u64,
+    pub connections: u64,
+    pub uptime_s: f64,
+    /// Age of this report.
+    pub age_s: f64,
+}
