@@ -3,6 +3,8 @@
 //! In reading order: [`ast`] is the tree of a `where` expression, [`parse_where`] reads it from text and its `Display`
 //! writes it back, [`eval`](fn@eval) says what it is for an event, [`Filter`] joins it with the typed fields.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod ast;
 mod error;
 mod eval;
