@@ -99,7 +99,7 @@ mod tests {
             let (n, draws) = (10_u64, 200_000);
             let zipf = Zipf::new(n, s);
             let mut dice = Dice::new(5);
-            let mut counts = vec![0_u32; 10];
+            let mut counts = [0_u32; 10];
             for _ in 0..draws {
                 let rank = zipf.draw(&mut dice);
                 assert!((1..=n).contains(&rank));
