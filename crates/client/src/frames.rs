@@ -21,11 +21,7 @@ struct Tag<'a> {
 /// If it is not a frame.
 pub fn parse(text: &str) -> Result<ServerFrame, serde_json::Error> {
     let is_event = text.starts_with(EVENT_START) || serde_json::from_str::<Tag<'_>>(text)?.t == "event";
-    if is_event {
-        serde_json::from_str::<EventFrame>(text).map(ServerFrame::Event)
-    } else {
-        serde_json::from_str(text)
-    }
+    if is_event { serde_json::from_str::<EventFrame>(text).map(ServerFrame::Event) } else { serde_json::from_str(text) }
 }
 
 #[cfg(test)]

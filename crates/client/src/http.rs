@@ -217,10 +217,8 @@ impl Answer {
     pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let url = self.url.to_string();
         let bytes = self.bytes().await?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::Protocol {
-            url,
-            detail: format!("{error} in {:?}", excerpt(&bytes)),
-        })
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Protocol { url, detail: format!("{error} in {:?}", excerpt(&bytes)) })
     }
 
     async fn into_error(self) -> Error {

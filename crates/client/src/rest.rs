@@ -103,7 +103,10 @@ impl Client {
                     Err(error) => {
                         let cause = format!("the connection broke during the export: {}", crate::http::chain(&error));
                         buffer.clear();
-                        return Some((Err(Error::Unreachable { url: url.clone(), cause }), (response, buffer, url, true)));
+                        return Some((
+                            Err(Error::Unreachable { url: url.clone(), cause }),
+                            (response, buffer, url, true),
+                        ));
                     }
                 }
             }
