@@ -1,3 +1,4 @@
-//! The implementations of the ports, chosen at run time by URL scheme.
+//! The backends of the three ports: chosen here and nowhere else.
 
 pub mod memory;
+pub mod sqlite;

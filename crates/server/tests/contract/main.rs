@@ -11,3 +11,4 @@ mod event_log;
 mod filter_store;
 
 mod memory;
+mod sqlite;
