@@ -1,5 +1,6 @@
 //! The backends of the three ports: chosen by URL here and nowhere else.
 
+pub mod memory;
 pub mod sqlite;
 
 use std::sync::Arc;
