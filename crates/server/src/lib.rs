@@ -4,6 +4,7 @@ pub mod app;
 pub mod backend;
 pub mod clock;
 pub mod config;
+pub mod gateway;
 pub mod metrics;
 pub mod oplog;
 pub mod ports;

@@ -23,7 +23,7 @@ use crate::oplog::OpLog;
 use crate::ports::{DeliveryQueue, PortResult};
 use crate::reader::Readers;
 
-mod pump;
+pub(super) mod pump;
 mod tick;
 
 pub(super) use pump::Pump;
@@ -75,14 +75,23 @@ impl Dispatcher {
         }
     }
 
-    /// From now on the connection is fed.
-    pub(super) fn add(&self, connection: &Arc<Connection>) {
+    /// From now on the connection is fed. Answers those of the same consumer that were here before.
+    pub(super) fn add(&self, connection: &Arc<Connection>) -> OfSlot {
         let key = (connection.attached.shard, connection.attached.slot);
-        self.lock().entry(key).or_default().push(connection.clone());
+        let consumer = &connection.attached.consumer;
+        let older = {
+            let mut connections = self.lock();
+            let of_slot = connections.entry(key).or_default();
+            let same = |other: &&Arc<Connection>| consumer.is_some() && other.attached.consumer == *consumer;
+            let older = of_slot.iter().filter(same).cloned().collect();
+            of_slot.push(connection.clone());
+            older
+        };
         self.readers.attached().add(connection.attached.clone());
         self.metrics.connections.inc();
         self.metrics.connections_behind.inc();
         self.ready(connection);
+        older
     }
 
     pub(super) fn remove(&self, connection: &Arc<Connection>) {
