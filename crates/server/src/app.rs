@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::matcher::Activity;
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::ports::{DeliveryQueue, EventLog, FilterStore};
@@ -21,6 +22,8 @@ pub struct App {
     pub filters: Arc<dyn FilterStore>,
     /// One reader per shard: the fold and the hot window.
     pub readers: Readers,
+    /// What the matcher of this process has counted per filter.
+    pub activity: Activity,
     pub metrics: Arc<Metrics>,
     pub oplog: Arc<OpLog>,
     /// A name of this process, new at each start.
