@@ -67,7 +67,10 @@ struct Gateway {
 
 /// Serves the listener until `app.shutdown`; returns when every connection was told and every ack is stored, or the
 /// time for that is over.
-pub async fn serve(app: App, listener: TcpListener) {
+///
+/// # Errors
+/// None so far: what fails while it runs is told to the clients and in `/readyz`.
+pub async fn serve(app: App, listener: TcpListener) -> anyhow::Result<()> {
     let acks = Arc::new(AckBook::new(app.queue.clone(), app.metrics.clone()));
     let limits = Limits {
         events_max: app.config.session_events_max,
@@ -110,6 +113,7 @@ pub async fn serve(app: App, listener: TcpListener) {
     if fed.is_err() || acked.is_err() {
         tracing::warn!("the gateway stopped before all of its work was done");
     }
+    Ok(())
 }
 
 impl Gateway {

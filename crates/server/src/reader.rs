@@ -6,7 +6,6 @@
 //! watchers keep a position in it, and whoever is too slow for it reads from the store.
 
 pub mod attached;
-pub mod backoff;
 mod follow;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

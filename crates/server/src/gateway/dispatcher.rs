@@ -13,6 +13,7 @@ use evs_core::{ConsumerName, Seq, Shard, Slot};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::acks::AckBook;
 use super::connection::Connection;
@@ -38,6 +39,7 @@ pub(super) struct Dispatcher {
     pub(super) oplog: Arc<OpLog>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
+    pub(super) shutdown: CancellationToken,
     pub(super) acks: Arc<AckBook>,
     /// Reads of the store at a time, of all dispatchers: a storm of returning clients must not become one of reads.
     pub(super) store_reads: Arc<tokio::sync::Semaphore>,
@@ -67,6 +69,7 @@ impl Dispatcher {
             oplog: app.oplog.clone(),
             clock: app.clock.clone(),
             limits,
+            shutdown: app.shutdown.clone(),
             acks,
             store_reads,
             connections: Mutex::default(),

@@ -24,7 +24,7 @@ use crate::ports::PortError;
 use crate::ports::delivery_queue::{Attached, Start};
 use crate::ports::filter_store::SubscriberRecord;
 use crate::reader::attached::AttachedSession;
-use crate::reader::backoff::Backoff;
+use crate::retry::Backoff;
 
 /// A client waits so long for its handshake while the store or the reader is not there.
 const JOIN_WAIT: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ impl Gateway {
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail));
         };
         let deadline = Instant::now() + JOIN_WAIT;
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+        let mut backoff = Backoff::default();
         loop {
             if self.app.shutdown.is_cancelled() {
                 return Err(Refusal::unavailable("this gateway is stopping"));
@@ -81,11 +81,10 @@ impl Gateway {
                 Ok(Err(Failed::Now(problem))) => problem,
                 Err(_) => "it took too long".to_owned(),
             };
-            let wait = backoff.next();
-            if Instant::now() + wait >= deadline {
+            let waited = timeout_at(deadline, backoff.wait(&self.app.shutdown)).await;
+            if waited.is_err() || Instant::now() >= deadline {
                 return Err(Refusal::unavailable(problem));
             }
-            tokio::time::sleep(wait).await;
         }
     }
 

@@ -13,7 +13,7 @@ use super::dispatcher::pump::wants_event;
 use super::encode;
 use super::session::{self, Verdict};
 use crate::ports::delivery_queue::QueueRead;
-use crate::reader::backoff::Backoff;
+use crate::retry::Backoff;
 
 /// A store that has not answered by then is asked again.
 const READ_WAIT: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const READ_WAIT: Duration = Duration::from_secs(10);
 pub(super) async fn read(connection: Arc<Connection>) {
     let dispatcher = connection.dispatcher.clone();
     let (shard, slot) = (connection.attached.shard, connection.attached.slot);
-    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    let mut backoff = Backoff::default();
     loop {
         let (next, max) = {
             let state = connection.lock();
@@ -39,14 +39,16 @@ pub(super) async fn read(connection: Arc<Connection>) {
             Ok(Ok(read)) => {
                 if !apply(&connection, next, max, &read) {
                     // The window should have had it; it will once its reader is there.
-                    tokio::time::sleep(backoff.next()).await;
+                    backoff.wait(&dispatcher.shutdown).await;
                 }
                 break;
             }
             Ok(Err(error)) => tracing::warn!(%shard, %error, "a queue could not be read; it is tried again"),
             Err(_) => tracing::warn!(%shard, "a queue was not read in time; it is tried again"),
         }
-        tokio::time::sleep(backoff.next()).await;
+        if !backoff.wait(&dispatcher.shutdown).await {
+            return;
+        }
     }
     connection.lock().feed = Feed::Window;
     dispatcher.ready(&connection);
