@@ -39,7 +39,7 @@ pub enum Durability {
 }
 
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr, $env:literal $([$($clap:tt)+])?;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr, $env:literal $(, [$($clap:tt)+])?;)*) => {
         /// The settings as given: by flag, by variable or in the file. What is absent has its default.
         #[derive(Clone, Debug, Default, Args, Deserialize)]
         #[serde(deny_unknown_fields, default)]
@@ -75,7 +75,7 @@ macro_rules! settings {
 
 settings! {
     /// Roles that this process runs
-    role: Vec<Role> = vec![Role::Api, Role::Matcher, Role::Gateway], "EVS_ROLE" [value_delimiter = ','];
+    role: Vec<Role> = vec![Role::Api, Role::Matcher, Role::Gateway], "EVS_ROLE", [value_delimiter = ','];
     /// Folder of the embedded store
     data_dir: PathBuf = PathBuf::from("evs-data"), "EVS_DATA_DIR";
     /// Address of the REST API
@@ -91,9 +91,9 @@ settings! {
     /// Filter store: `sqlite`, or `postgres://user:password@host/database`
     filter_store: String = "sqlite".into(), "EVS_FILTER_STORE";
     /// When the embedded store answers a write
-    durability: Durability = Durability::Full, "EVS_DURABILITY" [value_enum];
+    durability: Durability = Durability::Full, "EVS_DURABILITY", [value_enum];
     /// Shards of the delivery log; fixed when the store is made
-    queue_shards: u16 = 1, "EVS_QUEUE_SHARDS" [value_parser = clap::value_parser!(u16).range(1..=1024)];
+    queue_shards: u16 = 1, "EVS_QUEUE_SHARDS", [value_parser = clap::value_parser!(u16).range(1..=1024)];
     /// Seconds that deliveries stay in the hot log before they are compacted
     hot_s: u64 = 120, "EVS_HOT_S";
     /// Bytes of the hot log, per shard, above which its oldest entries are compacted early

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod gateway;
 mod health_client;
 pub mod keeper;
 pub mod matcher;
