@@ -3,11 +3,15 @@
 //! In reading order: [`ast`] is the tree of a `where` expression, [`parse_where`] reads it from text and its `Display`
 //! writes it back, [`eval`](fn@eval) says what it is for an event, [`Filter`] joins it with the typed fields.
 
+#[cfg(any(test, feature = "arbitrary"))]
+pub mod arbitrary;
 pub mod ast;
 mod error;
 mod eval;
+mod explain;
 mod hints;
 mod lexer;
+mod never;
 pub mod number;
 mod parse_error;
 mod parser;
@@ -21,6 +25,7 @@ use ast::{CompareOp, Expr, Literal, Path, Segment, Term};
 use crate::Event;
 pub use error::FilterError;
 pub use eval::{EvalError, Outcome, eval};
+pub use explain::{Clause, Explanation, Seen};
 pub use number::Number;
 pub use parse_error::ParseError;
 pub use parser::parse_where;

@@ -1,6 +1,7 @@
 //! The evs server: the roles api, matcher and gateway over three ports.
 
 pub mod app;
+pub mod backend;
 pub mod clock;
 pub mod config;
 pub mod metrics;
