@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::auth::AuthConfig;
+use crate::limits::LimitsConfig;
+
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -20,4 +23,6 @@ pub struct Config {
     pub connections_max: usize,
     /// How long a stopping server waits for its connections and batches.
     pub drain_s: u64,
+    pub auth: AuthConfig,
+    pub limits: LimitsConfig,
 }
