@@ -8,6 +8,7 @@ use crate::auth::Authorizer;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::limits::Limits;
+use crate::matcher::Activity;
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::ports::{DeliveryQueue, EventLog, FilterStore};
@@ -27,6 +28,8 @@ pub struct App {
     pub auth: Authorizer,
     /// What one caller may use.
     pub limits: Arc<Limits>,
+    /// What the matcher of this process has counted per filter.
+    pub activity: Activity,
     pub metrics: Arc<Metrics>,
     pub oplog: Arc<OpLog>,
     /// A name of this process, new at each start.

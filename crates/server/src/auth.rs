@@ -20,9 +20,9 @@ use evs_api::frames::SUBPROTOCOL_BEARER_PREFIX;
 use evs_core::SubscriberId;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::http::problem::{ApiError, ApiResult};
 pub use config::AuthConfig;
-use config::Algorithm;
 pub use startup::check_startup;
 pub use subject::{Scope, Subject, Tenant, no_such_subscriber, subscriber_id};
 use ticket::Tickets;
@@ -46,7 +46,7 @@ impl Authorizer {
     /// # Errors
     /// A sentence that names the setting at fault.
     pub fn new(config: &AuthConfig, clock: Clock) -> Result<Self, String> {
-        let verifier = config.algorithm.map(|algorithm| Verifier::new(config, algorithm, clock.clone())).transpose()?;
+        let verifier = Verifier::new(config, clock.clone())?;
         let tickets = Tickets::new(config.ticket_secret.as_ref(), clock)?;
         if !is_identifier(&config.tenant_field) {
             return Err(format!("auth.tenant_field: {:?} is not the name of an event field", config.tenant_field));
@@ -60,7 +60,7 @@ impl Authorizer {
     /// Never: the defaults are valid.
     #[must_use]
     pub fn off(clock: Clock) -> Self {
-        Self::new(&AuthConfig::default(), clock).expect("the defaults are valid")
+        Self::new(&AuthConfig::from(&Config::default()), clock).expect("the defaults are valid")
     }
 
     #[must_use]

@@ -58,11 +58,11 @@ impl Deref for Api {
     }
 }
 
-/// All routes of the api role. Starts its background tasks, which end when `app.shutdown` is cancelled.
+/// All routes of the api role.
 pub fn router(app: App) -> Router {
     let (routes, openapi) = routes().split_for_parts();
     let api = Api(Arc::new(ApiState {
-        activation: Activation::start(&app),
+        activation: Activation::default(),
         idempotency: Idempotency::new(app.clock.clone()),
         subscribers: Table::default(),
         stats: StatsFeed::default(),
@@ -76,7 +76,7 @@ pub fn router(app: App) -> Router {
         .merge(health::router(app.clone()))
         .fallback(problem::unknown_route)
         .method_not_allowed_fallback(problem::unknown_method)
-        .layer(crate::limits::cors(&app.config.limits))
+        .layer(crate::limits::cors(app.limits.config()))
 }
 
 /// The description of every route, as `/openapi.json` serves it.

@@ -9,23 +9,24 @@ mod rate;
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use serde::Deserialize;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::auth::Subject;
+use crate::config::Config;
 use crate::http::problem::ApiResult;
 pub use connections::{ConnectionGuard, Connections};
 use rate::RateLimit;
 
-/// `[limits]` in `evs.toml`; `EVS_LIMITS_…`. 0 switches a limit off where it says so.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// The settings `limit_…`. 0 switches a limit off where it says so.
+#[derive(Clone, Debug)]
 pub struct LimitsConfig {
     /// REST requests of one token, per second, with a burst of twice that; 0: no limit. A batch of events is one.
     pub subject_requests_per_s: u32,
     /// REST requests from one address, per second, with a burst of twice that; 0: no limit. More than for a token,
     /// because offices share addresses.
     pub address_requests_per_s: u32,
+    /// WebSocket and SSE connections to the gateway, in all.
+    pub connections_max: usize,
     /// Connections to the REST port; each costs a task and a buffer.
     pub http_connections_max: usize,
     /// WebSocket and SSE connections to the gateway from one address; 0: no limit.
@@ -52,26 +53,33 @@ pub struct LimitsConfig {
     pub cors_origins: Vec<String>,
 }
 
-impl Default for LimitsConfig {
-    fn default() -> Self {
+impl From<&Config> for LimitsConfig {
+    fn from(config: &Config) -> Self {
         Self {
-            subject_requests_per_s: 1_000,
-            address_requests_per_s: 2_000,
-            http_connections_max: 4_096,
-            address_connections_max: 10_000,
-            address_http_connections_max: 256,
-            subject_connections_max: 1_000,
-            limit_loopback: false,
-            header_timeout_s: 10,
-            header_bytes_max: 16 * 1024,
-            headers_max: 64,
-            request_timeout_s: 75,
-            import_timeout_s: 3_600,
-            unindexable_filters_max: 10_000,
-            cors_origins: Vec::new(),
+            subject_requests_per_s: config.limit_subject_requests_per_s,
+            address_requests_per_s: config.limit_address_requests_per_s,
+            connections_max: config.connections_max,
+            http_connections_max: config.limit_http_connections,
+            address_connections_max: config.limit_address_connections,
+            address_http_connections_max: config.limit_address_http_connections,
+            subject_connections_max: config.limit_subject_connections,
+            limit_loopback: config.limit_loopback,
+            header_timeout_s: config.limit_header_timeout_s,
+            header_bytes_max: HEADER_BYTES_MAX,
+            headers_max: HEADERS_MAX,
+            request_timeout_s: config.limit_request_timeout_s,
+            import_timeout_s: config.limit_import_timeout_s,
+            unindexable_filters_max: config.limit_unindexable_filters,
+            cors_origins: config.cors_origins.clone(),
         }
     }
 }
+
+/// All headers of a request: a token of the largest size and some cookies fit.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Header lines of a request: browsers behind proxies send about 40.
+const HEADERS_MAX: usize = 64;
 
 /// The counters behind [`LimitsConfig`], one set for the process.
 #[derive(Debug)]
@@ -80,17 +88,16 @@ pub struct Limits {
     by_subject: RateLimit<Box<str>>,
     http: Connections,
     gateway: Connections,
-    limit_loopback: bool,
+    config: LimitsConfig,
 }
 
 impl Limits {
-    /// `gateway_connections_max` is the gateway's limit in all.
     #[must_use]
-    pub fn new(config: &LimitsConfig, gateway_connections_max: usize) -> Self {
+    pub fn new(config: LimitsConfig) -> Self {
         let loopback = config.limit_loopback;
         let http = Connections::new(config.http_connections_max, config.address_http_connections_max, 0, loopback);
         let gateway = Connections::new(
-            gateway_connections_max,
+            config.connections_max,
             config.address_connections_max,
             config.subject_connections_max,
             loopback,
@@ -100,8 +107,13 @@ impl Limits {
             by_subject: RateLimit::new(config.subject_requests_per_s),
             http,
             gateway,
-            limit_loopback: loopback,
+            config,
         }
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &LimitsConfig {
+        &self.config
     }
 
     /// The headers that tell the caller where it stands.
@@ -110,7 +122,7 @@ impl Limits {
     /// 429 with `Retry-After`.
     pub fn check_address(&self, address: Option<IpAddr>) -> ApiResult<HeaderMap> {
         match address {
-            Some(address) if self.limit_loopback || !address.is_loopback() => {
+            Some(address) if self.config.limit_loopback || !address.is_loopback() => {
                 self.by_address.check(connections::network(address), "this address")
             }
             Some(_) | None => Ok(HeaderMap::new()),

@@ -6,7 +6,6 @@
 //! watchers keep a position in it, and whoever is too slow for it reads from the store.
 
 pub mod attached;
-pub mod backoff;
 mod follow;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -128,8 +127,7 @@ impl Readers {
     ) -> Result<(), NotCaughtUp> {
         let mut progress = self.shard(shard).progress.subscribe();
         let there = |now: &Progress| now.following && now.epoch == Some(epoch) && now.read_to >= id;
-        let waited = tokio::time::timeout_at(deadline, progress.wait_for(there)).await;
-        if matches!(waited, Ok(Ok(_))) {
+        if matches!(tokio::time::timeout_at(deadline, progress.wait_for(there)).await, Ok(Ok(_))) {
             return Ok(());
         }
         let now = *progress.borrow();

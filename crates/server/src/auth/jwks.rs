@@ -65,15 +65,15 @@ impl std::fmt::Debug for TlsConnectorDebug {
 
 impl Jwks {
     pub(super) fn new(url: &str, algorithm: Algorithm) -> Result<Self, String> {
-        let url = Url::parse(url).map_err(|error| format!("auth.jwks_url: {error}"))?;
+        let url = Url::parse(url).map_err(|error| format!("auth_jwks_url: {error}"))?;
         let loopback = match url.host() {
             Some(Host::Domain(name)) => name == "localhost",
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => return Err("auth.jwks_url names no host".to_owned()),
+            None => return Err("auth_jwks_url names no host".to_owned()),
         };
         if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-            return Err("auth.jwks_url must be https, or http on loopback: who can change the keys can be anyone".to_owned());
+            return Err("auth_jwks_url must be https, or http on loopback: who can change the keys can be anyone".to_owned());
         }
         Ok(Self { url, algorithm, tls: TlsConnectorDebug(tls()?), state: Mutex::default() })
     }
@@ -150,7 +150,7 @@ fn usable(set: JwkSet, algorithm: Algorithm) -> HashMap<String, DecodingKey> {
         Algorithm::RS256 => ("RSA", KeyAlgorithm::RS256),
         Algorithm::ES256 => ("EC", KeyAlgorithm::ES256),
         Algorithm::EdDSA => ("OKP", KeyAlgorithm::EdDSA),
-        Algorithm::HS256 => return HashMap::new(),
+        Algorithm::HS256 | Algorithm::Off => return HashMap::new(),
     };
     let keys = set.keys.into_iter().filter_map(|jwk| {
         use jsonwebtoken::jwk::AlgorithmParameters as Parameters;
@@ -175,7 +175,7 @@ fn tls() -> Result<TlsConnector, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| format!("auth.jwks_url: TLS cannot be used: {error}"))?
+        .map_err(|error| format!("auth_jwks_url: TLS cannot be used: {error}"))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))

@@ -22,20 +22,21 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    pub(super) fn new(config: &AuthConfig, algorithm: Algorithm) -> Result<Self, String> {
+    pub(super) fn new(config: &AuthConfig) -> Result<Self, String> {
+        let algorithm = config.algorithm;
         let AuthConfig { secret_file, secret, key_file, key_id, jwks_url, .. } = config;
         if let Some(kid) = key_id.as_deref().filter(|kid| !is_key_id(kid)) {
-            return Err(format!("auth.key_id: {kid:?} must be 1 to 64 of letters, digits, `.`, `_` and `-`"));
+            return Err(format!("auth_key_id: {kid:?} must be 1 to 64 of letters, digits, `.`, `_` and `-`"));
         }
         let key = match (algorithm, secret_file, secret, key_file, jwks_url) {
             (Algorithm::HS256, Some(file), None, None, None) => hmac(read(file)?.trim_ascii())?,
             (Algorithm::HS256, None, Some(secret), None, None) => hmac(secret.bytes())?,
             (Algorithm::HS256, ..) => {
-                return Err("auth.algorithm HS256 needs auth.secret_file or auth.secret, and no other key".to_owned());
+                return Err("auth_algorithm HS256 needs auth_secret_file or auth_secret, and no other key".to_owned());
             }
             (_, None, None, Some(file), None) => public(algorithm, file)?,
             (_, None, None, None, Some(url)) => return Ok(Self::Set(Jwks::new(url, algorithm)?)),
-            _ => return Err("auth.algorithm RS256, ES256 or EdDSA needs auth.key_file or auth.jwks_url, and no other key".to_owned()),
+            _ => return Err("auth_algorithm RS256, ES256 or EdDSA needs auth_key_file or auth_jwks_url, and no other key".to_owned()),
         };
         Ok(Self::One { kid: key_id.clone(), key: Box::new(key) })
     }
@@ -65,7 +66,7 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn hmac(secret: &[u8]) -> Result<DecodingKey, String> {
-    check_secret("auth.secret", secret)?;
+    check_secret("auth_secret", secret)?;
     Ok(DecodingKey::from_secret(secret))
 }
 
@@ -88,7 +89,7 @@ fn public(algorithm: Algorithm, file: &Path) -> Result<DecodingKey, String> {
         Algorithm::RS256 => DecodingKey::from_rsa_pem(&pem),
         Algorithm::ES256 => DecodingKey::from_ec_pem(&pem),
         Algorithm::EdDSA => DecodingKey::from_ed_pem(&pem),
-        Algorithm::HS256 => return Err("auth.key_file is for public keys".to_owned()),
+        Algorithm::HS256 | Algorithm::Off => return Err("auth_key_file is for public keys".to_owned()),
     };
-    key.map_err(|error| format!("auth.key_file: {} holds no public key for {algorithm:?}: {error}", file.display()))
+    key.map_err(|error| format!("auth_key_file: {} holds no public key for {algorithm:?}: {error}", file.display()))
 }

@@ -13,7 +13,7 @@ pub(super) fn check(allowed: &[String], headers: &HeaderMap) -> ApiResult<()> {
         return Ok(());
     }
     tracing::warn!(origin, "a page of an origin that is not allowed tried to connect");
-    Err(ApiError::forbidden("pages of this origin may not connect; auth.origins lists those that may"))
+    Err(ApiError::forbidden("pages of this origin may not connect; auth_origins lists those that may"))
 }
 
 /// The page came from the server that it connects to.

@@ -1,6 +1,6 @@
 //! Single-use tickets: a token of seconds that may stand in a URL, for WebSockets of browsers.
 //!
-//! A ticket is signed, so that a gateway in another process can honour it where both share `auth.ticket_secret`. Each
+//! A ticket is signed, so that a gateway in another process can honour it where both share `auth_ticket_secret`. Each
 //! gateway remembers the tickets it has taken until they end; two gateways that share the secret could each take one
 //! ticket once within its seconds.
 
@@ -57,7 +57,7 @@ impl Tickets {
         let mut random = [0; 32];
         rand::rng().fill_bytes(&mut random);
         let secret = secret.map_or(&random[..], Secret::bytes);
-        check_secret("auth.ticket_secret", secret)?;
+        check_secret("auth_ticket_secret", secret)?;
         let (encoding, decoding) = (EncodingKey::from_secret(secret), DecodingKey::from_secret(secret));
         Ok(Self { encoding, decoding, clock, taken: Mutex::default() })
     }

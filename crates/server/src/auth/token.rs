@@ -45,26 +45,28 @@ struct Claims {
 }
 
 impl Verifier {
-    pub(super) fn new(config: &AuthConfig, algorithm: Algorithm, clock: Clock) -> Result<Self, String> {
+    /// `None` where authentication is off.
+    pub(super) fn new(config: &AuthConfig, clock: Clock) -> Result<Option<Self>, String> {
+        let Some(algorithm) = wire_algorithm(config.algorithm) else { return Ok(None) };
         let issuer = config.issuer.as_deref().filter(|issuer| !issuer.is_empty());
-        let issuer = issuer.ok_or("auth.issuer must be set: tokens of other issuers are refused by it")?;
+        let issuer = issuer.ok_or("auth_issuer must be set: tokens of other issuers are refused by it")?;
         if config.audience.is_empty() {
-            return Err("auth.audience must not be empty: tokens for other services are refused by it".to_owned());
+            return Err("auth_audience must not be empty: tokens for other services are refused by it".to_owned());
         }
-        let mut validation = Validation::new(wire_algorithm(algorithm));
+        let mut validation = Validation::new(algorithm);
         validation.set_issuer(&[issuer]);
         validation.set_audience(&[&config.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Times are compared below, with our own clock and to the second.
         validation.validate_exp = false;
-        Ok(Self {
-            keys: Keys::new(config, algorithm)?,
+        Ok(Some(Self {
+            keys: Keys::new(config)?,
             validation,
             lifetime_max_s: config.lifetime_max_s,
             leeway_s: config.leeway_s,
             tenant_claim: config.tenant_claim.clone(),
             clock,
-        })
+        }))
     }
 
     pub(super) async fn verify(&self, token: &str) -> ApiResult<Subject> {
@@ -133,12 +135,13 @@ impl Verifier {
     }
 }
 
-pub(super) fn wire_algorithm(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
+fn wire_algorithm(algorithm: Algorithm) -> Option<jsonwebtoken::Algorithm> {
     match algorithm {
-        Algorithm::HS256 => jsonwebtoken::Algorithm::HS256,
-        Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
-        Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
-        Algorithm::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+        Algorithm::Off => None,
+        Algorithm::HS256 => Some(jsonwebtoken::Algorithm::HS256),
+        Algorithm::RS256 => Some(jsonwebtoken::Algorithm::RS256),
+        Algorithm::ES256 => Some(jsonwebtoken::Algorithm::ES256),
+        Algorithm::EdDSA => Some(jsonwebtoken::Algorithm::EdDSA),
     }
 }
 

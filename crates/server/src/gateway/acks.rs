@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evs_core::{Epoch, Shard};
+use evs_core::{Epoch, Shard, Slot};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,19 @@ impl AckBook {
     pub(super) fn leaving(&self, connection: &Connection) {
         if connection.unflushed.load(Ordering::Acquire) {
             self.soon.notify_one();
+        }
+    }
+
+    /// Waits until nothing of a slot is unwritten: the consumer that comes back finds where it was.
+    pub(super) async fn settle(&self, shard: Shard, slot: Slot) {
+        let waiting = self.moved.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|connection| {
+            connection.attached.slot == slot && connection.attached.shard == shard
+        });
+        if waiting {
+            self.flush().await;
+        } else {
+            // A flush that has begun may hold it.
+            drop(self.flushing.lock().await);
         }
     }
 

@@ -1,12 +1,14 @@
 //! One connection: a session, where its bytes go, and what could not be written yet.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evs_api::frames::{CloseCode, ServerFrame};
-use evs_core::Filter;
+use evs_core::{Filter, SubscriberId, limits};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::dispatcher::Dispatcher;
 use super::encode::{self, Format};
@@ -15,12 +17,15 @@ use super::sink::Sink;
 use super::wire;
 use crate::reader::attached::AttachedSession;
 
+/// One write of deliveries, the last of which may be as large as an event can be, and some small frames.
+const PENDING_BYTES_MAX: usize = 2 * limits::SOCKET_BUFFER_BYTES_MAX + limits::EVENT_BYTES_MAX;
+
 /// After our close frame the client has so long to answer it.
 const CLOSE_WAIT_MS: i64 = 5_000;
 
 pub(super) struct Connection {
     pub(super) attached: Arc<AttachedSession>,
-    pub(super) subscriber: evs_core::SubscriberId,
+    pub(super) subscriber: SubscriberId,
     /// The life of the window that this session was resumed in.
     pub(super) generation: u64,
     pub(super) sink: Sink,
@@ -31,12 +36,27 @@ pub(super) struct Connection {
     pub(super) queued: AtomicBool,
     /// Whether it waits in the list of those whose position moved.
     pub(super) unflushed: AtomicBool,
+    _permit: OwnedSemaphorePermit,
     state: Mutex<State>,
+}
+
+/// What a connection is made of.
+pub(super) struct Parts {
+    pub(super) attached: Arc<AttachedSession>,
+    pub(super) subscriber: SubscriberId,
+    pub(super) generation: u64,
+    pub(super) sink: Sink,
+    pub(super) dispatcher: Arc<Dispatcher>,
+    pub(super) condition: Option<Box<Filter>>,
+    /// Its place among the connections that the gateway takes.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
 pub(super) struct State {
     pub(super) session: Session,
     pub(super) feed: Feed,
+    /// The client has no credit: its next ack marks it.
+    pub(super) starved: bool,
     /// The unsent rest of what was written; while there is one, no delivery is added.
     pending: Vec<u8>,
     /// When the close frame was sent.
@@ -63,17 +83,9 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        attached: Arc<AttachedSession>,
-        subscriber: evs_core::SubscriberId,
-        generation: u64,
-        sink: Sink,
-        dispatcher: Arc<Dispatcher>,
-        condition: Option<Box<Filter>>,
-        session: Session,
-        feed: Feed,
-    ) -> Self {
-        let state = State { session, feed, pending: Vec::new(), closing_ms: None, left: false };
+    pub(super) fn new(parts: Parts, session: Session, feed: Feed) -> Self {
+        let Parts { attached, subscriber, generation, sink, dispatcher, condition, permit } = parts;
+        let state = State { session, feed, starved: false, pending: Vec::new(), closing_ms: None, left: false };
         Self {
             attached,
             subscriber,
@@ -83,6 +95,7 @@ impl Connection {
             condition,
             queued: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
+            _permit: permit,
             state: Mutex::new(state),
         }
     }
@@ -101,11 +114,16 @@ impl Connection {
 
     /// Writes bytes, or keeps the rest for the flush task. Errors end the connection; its reader sees that.
     pub(super) fn write(self: &Arc<Self>, state: &mut State, bytes: &[u8]) {
-        if bytes.is_empty() || state.left {
+        if bytes.is_empty() || state.ending() {
             return;
         }
         if !state.pending.is_empty() {
-            state.pending.extend_from_slice(bytes);
+            // Only small frames come here. A client that asks for more and more of them and reads none is not waited for.
+            if state.pending.len() > PENDING_BYTES_MAX {
+                self.sink.shutdown();
+            } else {
+                state.pending.extend_from_slice(bytes);
+            }
             return;
         }
         self.dispatcher.metrics.socket_writes.inc();
@@ -144,7 +162,6 @@ impl Connection {
         if state.closing_ms.is_some() {
             return;
         }
-        state.closing_ms = Some(now_ms);
         match self.format() {
             Format::WebSocket => {
                 let mut bytes = Vec::with_capacity(32);
@@ -152,16 +169,16 @@ impl Connection {
                 self.write(state, &bytes);
             }
             Format::EventStream => {
-                if CloseCode::reconnects(code) {
-                    self.sink.shutdown();
-                    return;
+                if !CloseCode::reconnects(code) {
+                    // An EventSource reconnects by itself; this is how its page learns to stop it.
+                    let message = "do not reconnect".to_owned();
+                    self.write_frame(state, &ServerFrame::Error { code: reason.to_owned(), message });
                 }
-                // An EventSource reconnects by itself; this is how it learns not to.
-                let frame = ServerFrame::Error { code: reason.to_owned(), message: "do not reconnect".to_owned() };
-                self.write_frame(state, &frame);
                 self.sink.shutdown();
             }
         }
+        // Nothing may follow a close frame.
+        state.closing_ms = Some(now_ms);
     }
 
     /// Whether our close frame was not answered in time.
@@ -219,6 +236,7 @@ impl Connection {
             }
             state.pending = Vec::new();
         }
+        self.sink.shutdown();
         self.dispatcher.remove(self);
         self.dispatcher.acks.leaving(self);
     }
@@ -235,7 +253,7 @@ impl State {
         self.closing_ms.is_some() || self.left
     }
 
-    pub(super) fn unsent(&self) -> usize {
-        self.pending.len()
+    pub(super) fn has_left(&self) -> bool {
+        self.left
     }
 }

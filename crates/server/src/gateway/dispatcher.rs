@@ -13,6 +13,7 @@ use evs_core::{ConsumerName, Seq, Shard, Slot};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::acks::AckBook;
 use super::connection::Connection;
@@ -23,7 +24,7 @@ use crate::oplog::OpLog;
 use crate::ports::{DeliveryQueue, PortResult};
 use crate::reader::Readers;
 
-mod pump;
+pub(super) mod pump;
 mod tick;
 
 pub(super) use pump::Pump;
@@ -38,6 +39,7 @@ pub(super) struct Dispatcher {
     pub(super) oplog: Arc<OpLog>,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
+    pub(super) shutdown: CancellationToken,
     pub(super) acks: Arc<AckBook>,
     /// Reads of the store at a time, of all dispatchers: a storm of returning clients must not become one of reads.
     pub(super) store_reads: Arc<tokio::sync::Semaphore>,
@@ -67,6 +69,7 @@ impl Dispatcher {
             oplog: app.oplog.clone(),
             clock: app.clock.clone(),
             limits,
+            shutdown: app.shutdown.clone(),
             acks,
             store_reads,
             connections: Mutex::default(),
@@ -75,14 +78,23 @@ impl Dispatcher {
         }
     }
 
-    /// From now on the connection is fed.
-    pub(super) fn add(&self, connection: &Arc<Connection>) {
+    /// From now on the connection is fed. Answers those of the same consumer that were here before.
+    pub(super) fn add(&self, connection: &Arc<Connection>) -> OfSlot {
         let key = (connection.attached.shard, connection.attached.slot);
-        self.lock().entry(key).or_default().push(connection.clone());
+        let consumer = &connection.attached.consumer;
+        let older = {
+            let mut connections = self.lock();
+            let of_slot = connections.entry(key).or_default();
+            let same = |other: &&Arc<Connection>| consumer.is_some() && other.attached.consumer == *consumer;
+            let older = of_slot.iter().filter(same).cloned().collect();
+            of_slot.push(connection.clone());
+            older
+        };
         self.readers.attached().add(connection.attached.clone());
         self.metrics.connections.inc();
         self.metrics.connections_behind.inc();
         self.ready(connection);
+        older
     }
 
     pub(super) fn remove(&self, connection: &Arc<Connection>) {

@@ -9,7 +9,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use evs_api::error::Problem;
 use evs_api::explain::{Clause, Explanation, FilterExplanation};
-use evs_core::filter::{Outcome, explain};
+use evs_core::filter::{self, Outcome};
+use evs_api::filters::FilterFields;
 use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{FilterId, Position};
 use serde::Deserialize;
@@ -22,12 +23,13 @@ use super::Api;
 use super::event_log::scan::LogScan;
 use super::event_log::{Condition, read_at};
 use super::extract::Query;
-use super::filters::fields;
+use super::filters::own_fields;
 use super::guard::Caller;
 use super::problem::{ApiError, ApiResult};
 use super::subscribers::visible;
 use crate::auth::{Subject, subscriber_id};
 use crate::ports::event_log::LoggedEvent;
+use crate::spec;
 
 /// Newest events of each partition that an event id is looked for in; older ones must be named by their position.
 const SEARCH_EVENTS_MAX: u64 = 100_000;
@@ -68,7 +70,9 @@ async fn get(
     let mut newest_change_ms = record.created_ms;
     for stored in api.app.filters.filters(Some(&record.id), FilterId(0), SUBSCRIBER_FILTERS_MAX).await? {
         newest_change_ms = newest_change_ms.max(stored.updated_ms);
-        let filter = fields(&stored, &subject, &api.app.auth)?.filter()?;
+        let FilterFields { event_types, user_tiers, min_amount, where_, .. } = own_fields(&stored, &subject, &api.app.auth);
+        let filter = spec::filter(&event_types, &user_tiers, min_amount.as_ref(), where_.as_deref())
+            .map_err(|error| ApiError::internal(format!("filter {} cannot be read: {error}", stored.id)))?;
         filters.push(wire(stored.id, filter.explain_value(&event)));
     }
     let matching: Vec<u32> = filters.iter().filter(|filter| filter.matched).map(|filter| filter.id).collect();
@@ -83,13 +87,13 @@ async fn get(
     }))
 }
 
-fn wire(id: FilterId, explanation: explain::Explanation) -> FilterExplanation {
-    let explain::Explanation { matches, clauses } = explanation;
-    let clause = |clause: explain::Clause| {
-        let explain::Clause { field: _, text, outcome, seen } = clause;
+fn wire(id: FilterId, explanation: filter::Explanation) -> FilterExplanation {
+    let filter::Explanation { matches, clauses } = explanation;
+    let clause = |clause: filter::Clause| {
+        let filter::Clause { field: _, text, outcome, seen } = clause;
         let mut saw: Vec<String> = seen
             .into_iter()
-            .map(|explain::Seen { path, value }| match value {
+            .map(|filter::Seen { path, value }| match value {
                 Some(value) => format!("{path} = {value}"),
                 None => format!("{path} is absent"),
             })

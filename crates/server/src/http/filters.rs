@@ -22,7 +22,6 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::activation::active_version;
 use super::extract::{Json, Query, Segment};
 use super::guard::Caller;
 use super::problem::{ApiError, ApiResult};
@@ -32,7 +31,7 @@ use crate::clock::parse_duration_ms;
 use crate::ports::filter_store::{FilterRecord, PutOutcome};
 use spec::FilterBody;
 
-pub(super) use spec::{StoredFields, fields};
+pub(super) use spec::own_fields;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -104,7 +103,7 @@ async fn create(
     Json(body): Json<FilterBody>,
 ) -> ApiResult<Response> {
     let wait = wait.duration()?;
-    let draft = body.draft(&subject, &api.app.auth, None)?;
+    let draft = body.draft(&subject, &api.app, None)?;
     let put = api.app.filters.put(vec![draft]).await?.pop().ok_or_else(|| ApiError::internal("put answered nothing"))?;
     let (status, kind) = match put.outcome {
         PutOutcome::Created => (StatusCode::CREATED, Some("filter_created")),
@@ -188,10 +187,10 @@ async fn page(api: &Api, subject: &Subject, mut records: Vec<FilterRecord>, limi
     let more = records.len() > limit;
     records.truncate(limit);
     let next = records.last().filter(|_| more).map(|record| record.id.to_string());
-    let active = active_version(&api.app).await?;
+    let active = api.activation.version(&api.app).await?;
     let mut items = Vec::with_capacity(records.len());
     for record in &records {
-        items.extend(spec::wire(record, active, subject, &api.app.auth)?);
+        items.extend(spec::wire(record, active, subject, &api.app));
     }
     Ok(Page { items, next, total: None })
 }
@@ -202,7 +201,7 @@ async fn page(api: &Api, subject: &Subject, mut records: Vec<FilterRecord>, limi
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn get(State(api): State<Api>, Caller(subject): Caller, id: Segment) -> ApiResult<Response> {
     let record = visible(&api, &subject, filter_id(&id)?, Subject::may_see).await?;
-    answer(&api, &subject, &record, active_version(&api.app).await?)
+    answer(&api, &subject, &record, api.activation.version(&api.app).await?)
 }
 
 /// Replace a filter
@@ -223,7 +222,7 @@ async fn update(
     let id = filter_id(&id)?;
     let present = visible(&api, &subject, id, Subject::may_filter).await?;
     let owner = subject.external(&present.subscriber).ok_or_else(|| no_such_filter(id))?;
-    let draft = body.draft(&subject, &api.app.auth, Some(&owner))?;
+    let draft = body.draft(&subject, &api.app, Some(&owner))?;
     let record = api.app.filters.update(id, draft, expected).await?.ok_or_else(|| no_such_filter(id))?;
     note(&api, "filter_updated", &record);
     changed(&api, &subject, &record, wait).await
@@ -275,17 +274,14 @@ async fn visible(
 /// The answer after a change: with `wait`, as soon as it is active or the wait is over.
 async fn changed(api: &Api, subject: &Subject, record: &FilterRecord, wait: Option<Duration>) -> ApiResult<Response> {
     let active = match wait {
-        Some(timeout) if api.activation.wait(record.version, timeout).await => record.version,
-        Some(_) | None => {
-            api.activation.want(record.version);
-            active_version(&api.app).await?
-        }
+        Some(timeout) => api.activation.wait(&api.app, record.version, timeout).await?,
+        None => api.activation.version(&api.app).await?,
     };
     answer(api, subject, record, active)
 }
 
 fn answer(api: &Api, subject: &Subject, record: &FilterRecord, active: FilterVersion) -> ApiResult<Response> {
-    let filter = spec::wire(record, active, subject, &api.app.auth)?.ok_or_else(|| no_such_filter(record.id))?;
+    let filter = spec::wire(record, active, subject, &api.app).ok_or_else(|| no_such_filter(record.id))?;
     let mut response = JsonAnswer(filter).into_response();
     if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", record.version)) {
         response.headers_mut().insert(header::ETAG, etag);

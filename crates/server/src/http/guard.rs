@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -27,11 +27,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// Authenticates and limits; the handler finds its [`Caller`].
 pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let subject = match admit(&app, &request).await {
-        Ok(subject) => subject,
+    let (subject, headers) = match admit(&app, address(&request), request.headers()).await {
+        Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
     };
-    let (subject, headers) = subject;
     request.extensions_mut().insert(Caller(subject));
     let deadline = deadline(&app, &request);
     let mut response = match tokio::time::timeout(deadline, next.run(request)).await {
@@ -42,11 +41,11 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     response
 }
 
-async fn admit(app: &App, request: &Request) -> ApiResult<(Subject, axum::http::HeaderMap)> {
-    let address = address(request);
+/// Who asks, and the headers that tell it where it stands.
+async fn admit(app: &App, address: Option<IpAddr>, headers: &HeaderMap) -> ApiResult<(Subject, HeaderMap)> {
     // Before the token is looked at: checking signatures is what a flood would make us pay for.
     let by_address = app.limits.check_address(address).inspect_err(|_| _ = app.metrics.rate_limited.inc())?;
-    let subject = app.auth.check_http(request.headers()).await.inspect_err(|error| {
+    let subject = app.auth.check_http(headers).await.inspect_err(|error| {
         app.metrics.auth_failures.inc();
         tracing::warn!(address = address.map(tracing::field::display), code = error.code(), "authentication failed");
     })?;
@@ -66,8 +65,8 @@ pub fn address(request: &Request) -> Option<IpAddr> {
 /// An import takes as long as its body is; it has a deadline for each read instead.
 fn deadline(app: &App, request: &Request) -> Duration {
     let seconds = match request.uri().path() {
-        "/filters/import" => app.config.limits.import_timeout_s,
-        _ => app.config.limits.request_timeout_s,
+        "/filters/import" => app.limits.config().import_timeout_s,
+        _ => app.limits.config().request_timeout_s,
     };
     Duration::from_secs(seconds)
 }

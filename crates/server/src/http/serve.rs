@@ -3,7 +3,6 @@
 //! `axum::serve` has no deadline for headers, no limit of connections and no deadline for its graceful stop, so this
 //! drives hyper itself.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: appli
 ///
 /// # Errors
 /// None today; a listener that fails is tried again.
-pub async fn serve(app: App, listener: TcpListener, router: Router) -> io::Result<()> {
+pub async fn serve(app: App, listener: TcpListener, router: Router) -> anyhow::Result<()> {
     let connections = TaskTracker::new();
     while let Some(accepted) = app.shutdown.run_until_cancelled(listener.accept()).await {
         let (socket, address) = match accepted {
@@ -74,11 +73,12 @@ async fn connection(app: App, socket: TcpStream, address: SocketAddr, router: Ro
         request.extensions_mut().insert(ConnectInfo(address));
         router.clone().oneshot(request)
     });
-    let LimitsConfig { header_timeout_s, header_bytes_max, headers_max, .. } = app.config.limits;
+    let LimitsConfig { header_timeout_s, header_bytes_max, headers_max, .. } = app.limits.config();
+    let (header_timeout_s, headers_max) = (*header_timeout_s, *headers_max);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(header_timeout_s))
-        .max_buf_size(header_bytes_max.max(MIN_BUF_BYTES))
+        .max_buf_size((*header_bytes_max).max(MIN_BUF_BYTES))
         .max_headers(headers_max)
         .serve_connection(TokioIo::new(socket), service)
         .with_upgrades();

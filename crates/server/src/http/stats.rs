@@ -102,7 +102,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         time_ms: now_ms,
         uptime_s: (now_ms - app.started_ms).max(0) as f64 / 1000.0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        mode: app.config.mode().to_owned(),
+        mode: mode(app).to_owned(),
         events_in_total: events_in,
         events_matched_total: metrics.events_matched.get(),
         deliveries_total: deliveries,
@@ -131,6 +131,12 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         shards: shards(app, &rows).await?,
         instances: reports.into_iter().map(instance).collect(),
     })
+}
+
+/// `distributed` as soon as one of the ports leaves this machine.
+fn mode(app: &App) -> &'static str {
+    let backends = [&app.config.event_log, &app.config.delivery_queue, &app.config.filter_store];
+    if backends.iter().all(|backend| *backend == "sqlite") { "embedded" } else { "distributed" }
 }
 
 fn positive(gauge: i64) -> u64 {

@@ -7,12 +7,12 @@ use evs_api::oplog::Level;
 use evs_core::log::{Window, WindowError};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::{Hot, Progress, Readers, ShardReader, TAIL_WAIT};
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::ports::delivery_queue::Tail;
 use crate::ports::{DeliveryQueue, PortError};
+use crate::retry::Backoff;
 
 /// Bytes of entries in one read: one large entry, or many small ones.
 const TAIL_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -64,16 +64,15 @@ impl Follower {
     }
 
     async fn run(self) {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        let mut backoff = Backoff::default();
         loop {
             let restart = tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 restart = self.follow(&mut backoff) => restart,
             };
             self.lost(&restart);
-            tokio::select! {
-                () = self.shutdown.cancelled() => return,
-                () = tokio::time::sleep(backoff.next()) => {}
+            if !backoff.wait(&self.shutdown).await {
+                return;
             }
         }
     }
@@ -99,7 +98,7 @@ impl Follower {
                 Ok(now) => read_to = now,
                 Err(restart) => return restart,
             }
-            backoff.reset();
+            *backoff = Backoff::default();
         }
     }
 

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evs_api::frames::CloseCode;
-use evs_core::{Event, Seq, Shard, limits};
+use evs_core::{Event, Shard, limits};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Dispatcher, Finds, Look, Want};
-use crate::gateway::connection::{Connection, Feed};
+use crate::gateway::connection::{Connection, Feed, State};
 use crate::gateway::encode;
 use crate::gateway::session::Verdict;
 use crate::gateway::store;
@@ -109,15 +109,15 @@ impl Pump {
             self.wants.clear();
             for connection in chunk {
                 connection.queued.store(false, Ordering::Release);
-                let state = connection.lock();
+                let mut state = connection.lock();
                 let max = state.session.credit(&self.dispatcher.limits);
+                state.starved = max == 0;
                 if state.takes_deliveries() && max > 0 {
                     let next = state.session.next();
                     drop(state);
                     self.wants.push(Want { connection, next, max, look: Look::CaughtUp });
                 } else {
-                    drop(state);
-                    self.note(&connection, false);
+                    self.dispatcher.note(&connection, &state, false);
                 }
             }
             self.look();
@@ -175,16 +175,15 @@ impl Pump {
                 Look::Gone => connection.close(&mut state, CloseCode::Resume, now_ms),
                 Look::Older => {
                     state.feed = Feed::Store;
+                    self.dispatcher.note(&connection, &state, false);
                     drop(state);
-                    self.note(&connection, false);
                     tokio::spawn(store::read(connection));
                 }
                 Look::CaughtUp => {
                     if let Some(frame) = state.session.caught_up() {
                         connection.write_frame(&mut state, &frame);
                     }
-                    drop(state);
-                    self.note(&connection, true);
+                    self.dispatcher.note(&connection, &state, true);
                 }
                 Look::Found { from, to, all } => {
                     self.buffer.clear();
@@ -207,7 +206,12 @@ impl Pump {
                                 }
                             }
                             Verdict::Skip => {}
-                            Verdict::Wait | Verdict::Unexpected => {
+                            Verdict::Wait => {
+                                state.starved = true;
+                                rest = true;
+                                break;
+                            }
+                            Verdict::Unexpected => {
                                 rest = true;
                                 break;
                             }
@@ -230,9 +234,10 @@ impl Pump {
                         self.dispatcher.acks.moved(&connection);
                     }
                     connection.write(&mut state, &self.buffer);
-                    let more = !live && state.takes_deliveries() && state.session.credit(&self.dispatcher.limits) > 0;
+                    self.dispatcher.note(&connection, &state, live);
+                    // What an ack or the socket's next readiness will mark is not marked here.
+                    let more = !live && !state.starved && state.takes_deliveries();
                     drop(state);
-                    self.note(&connection, live);
                     if more {
                         self.dispatcher.ready(&connection);
                     }
@@ -245,16 +250,15 @@ impl Pump {
         }
     }
 
-    fn note(&self, connection: &Connection, live: bool) {
-        self.dispatcher.note(connection, live);
-    }
 }
 
 impl Dispatcher {
     /// Keeps what others see of the connection up to date.
-    pub(in crate::gateway) fn note(&self, connection: &Connection, live: bool) {
-        let sent: Seq = connection.lock().session.sent();
-        let was_live = connection.attached.update(sent, live);
+    pub(in crate::gateway) fn note(&self, connection: &Connection, state: &State, live: bool) {
+        if state.has_left() {
+            return;
+        }
+        let was_live = connection.attached.update(state.session.sent(), live);
         match (was_live, live) {
             (true, false) => drop(self.metrics.connections_behind.inc()),
             (false, true) => drop(self.metrics.connections_behind.dec()),
@@ -265,9 +269,5 @@ impl Dispatcher {
 
 /// Whether the client's own condition holds, where it has one.
 pub(in crate::gateway) fn wants_event(connection: &Connection, body: &bytes::Bytes) -> bool {
-    connection.condition.as_ref().is_none_or(|filter| filter_matches(filter, &Event::trusted(body.clone())))
-}
-
-fn filter_matches(_filter: &evs_core::Filter, _event: &Event) -> bool {
-    true
+    connection.condition.as_ref().is_none_or(|filter| filter.matches(&Event::trusted(body.clone())))
 }

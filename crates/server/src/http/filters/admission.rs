@@ -2,11 +2,12 @@
 
 use evs_core::Filter;
 
+use crate::app::App;
 use crate::http::problem::{ApiError, ApiResult};
 
 /// # Errors
 /// 422 with the reason.
-pub(super) fn check(filter: &Filter) -> ApiResult<()> {
+pub(super) fn check(filter: &Filter, _app: &App) -> ApiResult<()> {
     match filter.never_matches() {
         None => Ok(()),
         Some(reason) => Err(ApiError::refused("never_matches", format!("no event can match this filter: {reason}"))

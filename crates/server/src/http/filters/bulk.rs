@@ -21,7 +21,6 @@ use utoipa_axum::routes;
 use super::spec::{self, FilterBody};
 use crate::auth::Subject;
 use crate::http::Api;
-use crate::http::activation::active_version;
 use crate::http::extract::{PAGE_MAX, Query, parse_json, require_content_type};
 use crate::http::guard::Caller;
 use crate::http::problem::{ApiError, ApiResult};
@@ -77,9 +76,7 @@ async fn import(State(api): State<Api>, Caller(subject): Caller, request: Reques
     }
     import.take(&rest.freeze()).await?;
     import.store().await?;
-    let done = import.done;
-    api.activation.want(FilterVersion(done.version));
-    Ok(JsonAnswer(done))
+    Ok(JsonAnswer(import.done))
 }
 
 struct Import<'a> {
@@ -102,7 +99,7 @@ impl Import<'_> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(());
         }
-        let draft = parse_json::<FilterBody>(line).and_then(|body| body.draft(self.subject, &self.api.app.auth, None));
+        let draft = parse_json::<FilterBody>(line).and_then(|body| body.draft(self.subject, &self.api.app, None));
         match draft {
             Ok(draft) => self.chunk.push(draft),
             Err(error) => {
@@ -140,9 +137,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// The chunks before are stored and stay; so that they also become active.
+    /// The chunks before are stored and stay.
     fn stopped(&self, error: ApiError) -> ApiError {
-        self.api.activation.want(FilterVersion(self.done.version));
         let stored = self.stored;
         error.with_hint(match stored {
             0 => "nothing was stored".to_owned(),
@@ -171,7 +167,7 @@ async fn export(
     Query(query): Query<ExportQuery>,
 ) -> ApiResult<Response> {
     let owner = super::visible_owner(&subject, query.subscriber_id.as_deref())?.flatten();
-    let active = active_version(&api.app).await?;
+    let active = api.activation.version(&api.app).await?;
     let export = Export { api: api.clone(), subject, owner, after: Some(FilterId(0)), active };
     let pages = stream::try_unfold(export, async |mut export| {
         let Some(after) = export.after else { return Ok::<_, ApiError>(None) };
@@ -201,7 +197,7 @@ impl Export {
         self.after = records.last().filter(|_| records.len() == PAGE_MAX).map(|record| record.id);
         let mut lines = Vec::new();
         for record in &records {
-            if let Some(filter) = spec::wire(record, self.active, &self.subject, &self.api.app.auth)? {
+            if let Some(filter) = spec::wire(record, self.active, &self.subject, &self.api.app) {
                 serde_json::to_writer(&mut lines, &filter).map_err(ApiError::internal)?;
                 lines.push(b'\n');
             }

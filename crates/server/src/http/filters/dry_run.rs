@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::spec::StoredFields;
+use crate::spec;
 use crate::http::Api;
 use crate::http::event_log::scan::LogScan;
 use crate::http::event_log::{Condition, place, raw, since};
 use crate::http::extract::Json;
 use crate::http::guard::Caller;
-use crate::http::problem::{ApiError, ApiResult};
+use crate::http::problem::{ApiError, ApiResult, bad_filter};
 
 const SINCE_DEFAULT: &str = "10m";
 const SAMPLES_DEFAULT: u32 = 10;
@@ -48,7 +48,8 @@ async fn test(
         let detail = format!("samples: {wanted} is more than the {SAMPLES_MAX} allowed");
         return Err(ApiError::refused("invalid_filter", detail).at("/samples", "too many"));
     }
-    let filter = StoredFields { event_types, user_tiers, min_amount, where_ }.filter()?;
+    let filter = spec::filter(&event_types, &user_tiers, min_amount.as_ref(), where_.as_deref())
+        .map_err(|error| bad_filter(&error, where_.as_deref()))?;
     let since_ms = since(Some(since_text.as_deref().unwrap_or(SINCE_DEFAULT)), &api.app)?.unwrap_or(i64::MIN);
     // Of the events that the caller may see; others do not even count.
     let seen = Condition::new(None, &subject, &api.app.auth)?;
