@@ -18,7 +18,7 @@ use evs_server::metrics::Metrics;
 use evs_server::oplog::OpLog;
 use evs_server::ports::delivery_queue::{Append, Appended};
 use evs_server::ports::filter_store::{FilterDraft, FilterRecord};
-use evs_server::ports::{DeliveryQueue, EventLog, FilterStore};
+use evs_server::ports::DeliveryQueue;
 use evs_server::reader::Readers;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,7 +92,7 @@ impl Bed {
     }
 
     pub(crate) async fn deliver_sized(&mut self, to: &[&FilterRecord], count: usize, bytes: usize) {
-        let state = self.queue.state(SHARD).await.unwrap();
+        let state = self.queue.open(SHARD, FilterVersion(0)).await.unwrap();
         let claim = self.queue.claim(SHARD, state.epoch, PARTITION).await.unwrap().unwrap();
         // After a roll-back the matcher would refill from the event log; so does this hand, with the same events.
         let from = claim.next.unwrap_or(Offset(0)).0;
@@ -206,7 +206,7 @@ impl Client {
     pub(crate) async fn frame(&mut self) -> ServerFrame {
         loop {
             match self.message().await {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Text(text) => return evs_client::frames::parse(&text).unwrap(),
                 Message::Ping(_) => {}
                 other => panic!("{other:?} is no frame"),
             }
