@@ -8,6 +8,8 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
+use crate::auth::config::{Algorithm, Secret};
+
 /// A part of the server. One process may run any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -120,6 +122,62 @@ settings! {
     connections_max: usize = 200_000, "EVS_CONNECTIONS_MAX";
     /// Seconds that a stopping server waits for its connections and batches
     drain_s: u64 = 10, "EVS_DRAIN_S";
+    /// Algorithm that tokens are signed with: `off`, `HS256`, `RS256`, `ES256` or `EdDSA`
+    auth_algorithm: Algorithm = Algorithm::Off, "EVS_AUTH_ALGORITHM";
+    /// HS256: file with the secret, at least 32 bytes
+    auth_secret_file: PathBuf = PathBuf::new(), "EVS_AUTH_SECRET_FILE";
+    /// HS256: the secret itself; prefer the file or the variable, because others see flags
+    auth_secret: Secret = Secret::default(), "EVS_AUTH_SECRET", [hide_env_values = true];
+    /// RS256, ES256, EdDSA: file with the public key, PEM
+    auth_key_file: PathBuf = PathBuf::new(), "EVS_AUTH_KEY_FILE";
+    /// `kid` that tokens must name; empty: they must name none
+    auth_key_id: String = String::new(), "EVS_AUTH_KEY_ID";
+    /// RS256, ES256, EdDSA: where the public keys are fetched
+    auth_jwks_url: String = String::new(), "EVS_AUTH_JWKS_URL";
+    /// Issuer that tokens must be of
+    auth_issuer: String = String::new(), "EVS_AUTH_ISSUER";
+    /// Audience that tokens must be for
+    auth_audience: String = "evs".into(), "EVS_AUTH_AUDIENCE";
+    /// Seconds that a token may live at the most
+    auth_lifetime_max_s: u64 = 24 * 3600, "EVS_AUTH_LIFETIME_MAX_S";
+    /// Seconds by which the clocks of issuer and server may differ
+    auth_leeway_s: u64 = 10, "EVS_AUTH_LEEWAY_S";
+    /// Claim that names a token's tenant; empty: there are no tenants
+    auth_tenant_claim: String = String::new(), "EVS_AUTH_TENANT_CLAIM";
+    /// Event field that names the tenant of an event
+    auth_tenant_field: String = "tenant".into(), "EVS_AUTH_TENANT_FIELD";
+    /// Secret of tickets, for api and gateway in different processes; empty: a random one
+    auth_ticket_secret: Secret = Secret::default(), "EVS_AUTH_TICKET_SECRET", [hide_env_values = true];
+    /// Origins of web pages that may connect to the gateway; `*` is any, empty only the gateway's own page
+    auth_origins: Vec<String> = Vec::new(), "EVS_AUTH_ORIGINS", [value_delimiter = ','];
+    /// Answer `/metrics` without a token
+    auth_metrics_open: bool = false, "EVS_AUTH_METRICS_OPEN";
+    /// Start without authentication on an address that other machines reach
+    insecure_no_auth: bool = false, "EVS_INSECURE_NO_AUTH", [num_args = 0..=1, default_missing_value = "true"];
+    /// REST requests per second of one token, a batch of events is one; 0 is no limit
+    limit_subject_requests_per_s: u32 = 1_000, "EVS_LIMIT_SUBJECT_REQUESTS_PER_S";
+    /// REST requests per second from one address; 0 is no limit
+    limit_address_requests_per_s: u32 = 2_000, "EVS_LIMIT_ADDRESS_REQUESTS_PER_S";
+    /// Connections to the REST API
+    limit_http_connections: usize = 4_096, "EVS_LIMIT_HTTP_CONNECTIONS";
+    /// Connections to the REST API from one address; 0 is no limit
+    limit_address_http_connections: usize = 256, "EVS_LIMIT_ADDRESS_HTTP_CONNECTIONS";
+    /// WebSocket and SSE connections from one address; 0 is no limit
+    limit_address_connections: usize = 10_000, "EVS_LIMIT_ADDRESS_CONNECTIONS";
+    /// WebSocket and SSE connections of one token's subject; 0 is no limit
+    limit_subject_connections: usize = 1_000, "EVS_LIMIT_SUBJECT_CONNECTIONS";
+    /// Count loopback addresses too; off, because a proxy on this machine stands for all its clients
+    limit_loopback: bool = false, "EVS_LIMIT_LOOPBACK";
+    /// Seconds within which a connection must have sent the headers of its next request
+    limit_header_timeout_s: u64 = 10, "EVS_LIMIT_HEADER_TIMEOUT_S";
+    /// Seconds within which a REST request is answered
+    limit_request_timeout_s: u64 = 75, "EVS_LIMIT_REQUEST_TIMEOUT_S";
+    /// Seconds within which an import of filters is answered
+    limit_import_timeout_s: u64 = 3_600, "EVS_LIMIT_IMPORT_TIMEOUT_S";
+    /// Filters of the installation that are tried on every event, because the index cannot narrow them down
+    limit_unindexable_filters: u64 = 10_000, "EVS_LIMIT_UNINDEXABLE_FILTERS";
+    /// Origins of web pages that may call the REST API; `*` is any
+    cors_origins: Vec<String> = Vec::new(), "EVS_CORS_ORIGINS", [value_delimiter = ','];
 }
 
 impl Config {
@@ -173,8 +231,11 @@ mod tests {
     #[test]
     fn the_example_file_shows_every_default() {
         let text = include_str!("../../../evs.example.toml");
-        let uncommented: String =
-            text.lines().filter(|line| !line.starts_with("# ")).map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
+        let uncommented: String = text
+            .lines()
+            .filter(|line| !line.starts_with("# "))
+            .map(|line| format!("{}\n", line.trim_start_matches('#')))
+            .collect();
         let file: Settings = toml::from_str(&uncommented).unwrap();
         let from_file = Config::layered(Settings::default(), file);
         assert_eq!(format!("{from_file:?}"), format!("{:?}", Config::default()));

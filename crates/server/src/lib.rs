@@ -5,6 +5,7 @@
 //! delivery log for everybody in the process.
 
 pub mod app;
+pub mod auth;
 pub mod backend;
 pub mod cli;
 pub mod clock;
@@ -12,7 +13,9 @@ pub mod config;
 pub mod demo;
 pub mod gateway;
 mod health_client;
+pub mod http;
 pub mod keeper;
+pub mod limits;
 pub mod matcher;
 pub mod metrics;
 pub mod oplog;

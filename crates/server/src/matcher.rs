@@ -18,7 +18,7 @@ use crate::ports::event_log::{LogBatch, LogSignal};
 use crate::retry::Backoff;
 use evs_core::index::IndexReader;
 
-pub use sync::Activity;
+pub use sync::{Activity, raise};
 
 /// Batches that wait for a partition's task: one while the one before is being appended.
 const BATCHES_WAITING_MAX: usize = 2;

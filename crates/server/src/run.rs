@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::auth::{AuthConfig, Authorizer, check_startup};
 use crate::backend::Backends;
 use crate::clock::Clock;
 use crate::config::{Config, Role};
+use crate::limits::{Limits, LimitsConfig};
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::reader::Readers;
@@ -33,6 +35,8 @@ impl Server {
     /// # Errors
     /// A sentence that says which store or port cannot be used, why, and what to do.
     pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        let auth = AuthConfig::from(&config);
+        check_startup(&auth).map_err(anyhow::Error::msg)?;
         let mut listeners = Vec::new();
         for role in [Role::Api, Role::Matcher, Role::Gateway] {
             if config.runs(role) {
@@ -41,12 +45,15 @@ impl Server {
             }
         }
         let clock = Clock::system();
+        let auth = Authorizer::new(&auth, clock.clone()).map_err(anyhow::Error::msg)?;
         let backends = Backends::open(&config, &clock).await?;
         let metrics = Arc::new(Metrics::default());
         let oplog = Arc::new(OpLog::new(clock.clone()));
         let readers = Readers::start(&backends.queue, &metrics, &oplog, &shutdown);
         let app = App {
             started_ms: clock.now_ms(),
+            auth,
+            limits: Arc::new(Limits::new(LimitsConfig::from(&config))),
             config: Arc::new(config),
             clock,
             log: backends.log,
