@@ -10,10 +10,12 @@ use evs_core::log::EntryBuilder;
 use evs_core::log::compact::{self, Budget};
 use evs_core::{Event, FilterId, FilterVersion, Offset, Partition, Seq, Shard, SubscriberId};
 use evs_server::app::App;
+use evs_server::auth::Authorizer;
 use evs_server::backend::memory::{MemoryFilters, MemoryLog, MemoryQueue};
 use evs_server::clock::Clock;
 use evs_server::config::Config;
 use evs_server::gateway;
+use evs_server::limits::{Limits, LimitsConfig};
 use evs_server::metrics::Metrics;
 use evs_server::oplog::OpLog;
 use evs_server::ports::delivery_queue::{Append, Appended};
@@ -58,6 +60,8 @@ impl Bed {
         port.open(SHARD, FilterVersion(0)).await.unwrap();
         let readers = Readers::start(&port, &metrics, &oplog, &shutdown);
         let app = App {
+            auth: Authorizer::off(clock.clone()),
+            limits: Arc::new(Limits::new(LimitsConfig::from(&config))),
             config: Arc::new(config),
             clock: clock.clone(),
             log: Arc::new(MemoryLog::new(1, clock.clone())),
