@@ -30,7 +30,11 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let server = match args.server {
         Some(server) => server,
-        None => std::env::current_exe()?.parent().and_then(|examples| examples.parent()).context("no folder")?.join("evs-server"),
+        None => std::env::current_exe()?
+            .parent()
+            .and_then(|examples| examples.parent())
+            .context("no folder")?
+            .join("evs-server"),
     };
     let campaign = harness::Campaign {
         server,

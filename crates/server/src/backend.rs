@@ -27,10 +27,8 @@ impl Backends {
         if embedded != [true; 3] {
             bail!("this server knows only the embedded store: leave the URLs of the stores out");
         }
-        let options = sqlite::SqliteOptions {
-            data_dir: config.data_dir.clone(),
-            fsync: config.durability == Durability::Full,
-        };
+        let options =
+            sqlite::SqliteOptions { data_dir: config.data_dir.clone(), fsync: config.durability == Durability::Full };
         let db = sqlite::Db::open(&options).await?;
         let shards = config.queue_shards;
         Ok(Self {

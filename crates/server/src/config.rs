@@ -231,8 +231,11 @@ mod tests {
     #[test]
     fn the_example_file_shows_every_default() {
         let text = include_str!("../../../evs.example.toml");
-        let uncommented: String =
-            text.lines().filter(|line| !line.starts_with("# ")).map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
+        let uncommented: String = text
+            .lines()
+            .filter(|line| !line.starts_with("# "))
+            .map(|line| format!("{}\n", line.trim_start_matches('#')))
+            .collect();
         let file: Settings = toml::from_str(&uncommented).unwrap();
         let from_file = Config::layered(Settings::default(), file);
         assert_eq!(format!("{from_file:?}"), format!("{:?}", Config::default()));

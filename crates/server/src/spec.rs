@@ -80,8 +80,7 @@ fn literal(number: &serde_json::Number) -> Literal {
 /// What the stored form says, for answers.
 #[must_use]
 pub fn fields(record: &FilterRecord) -> FilterFields {
-    let Stored { event_types, user_tiers, min_amount, where_ } =
-        serde_json::from_str(&record.spec).unwrap_or_default();
+    let Stored { event_types, user_tiers, min_amount, where_ } = serde_json::from_str(&record.spec).unwrap_or_default();
     FilterFields {
         subscriber_id: record.subscriber.to_string(),
         name: record.name.as_ref().map(ToString::to_string),

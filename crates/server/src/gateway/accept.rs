@@ -87,7 +87,8 @@ async fn route(gateway: &Gateway, request: Request<Incoming>) -> Answer {
     let (mut head, _body) = request.into_parts();
     let path = head.uri.path().to_owned();
     if head.method != Method::GET && head.method != Method::HEAD {
-        return Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET is answered here").answer();
+        return Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET is answered here")
+            .answer();
     }
     let refused = if let Some(subscriber) = path.strip_prefix("/ws/") {
         let upgrade = head.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -115,9 +116,13 @@ fn page(gateway: &Gateway, path: &str) -> Result<Answer, Refusal> {
     match path {
         "/livez" => Ok(plain(StatusCode::OK, "text/plain", "ok\n")),
         "/readyz" => {
-            let problems: Vec<String> = gateway.app.readers.health().into_iter().filter_map(|(shard, health)| {
-                health.err().map(|problem| format!("shard {shard}: {problem}"))
-            }).collect();
+            let problems: Vec<String> = gateway
+                .app
+                .readers
+                .health()
+                .into_iter()
+                .filter_map(|(shard, health)| health.err().map(|problem| format!("shard {shard}: {problem}")))
+                .collect();
             if gateway.app.shutdown.is_cancelled() {
                 return Err(Refusal::unavailable("this gateway is stopping"));
             }

@@ -57,9 +57,12 @@ impl AckBook {
 
     /// Waits until nothing of a slot is unwritten: the consumer that comes back finds where it was.
     pub(super) async fn settle(&self, shard: Shard, slot: Slot) {
-        let waiting = self.moved.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|connection| {
-            connection.attached.slot == slot && connection.attached.shard == shard
-        });
+        let waiting = self
+            .moved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|connection| connection.attached.slot == slot && connection.attached.shard == shard);
         if waiting {
             self.flush().await;
         } else {

@@ -187,7 +187,11 @@ pub(super) fn share(slot: Slot, dispatchers: usize) -> usize {
 #[derive(Debug)]
 enum Look {
     /// Deliveries `found[from..to]`; whether the window has no more.
-    Found { from: usize, to: usize, all: bool },
+    Found {
+        from: usize,
+        to: usize,
+        all: bool,
+    },
     CaughtUp,
     /// The wanted delivery left the window.
     Older,

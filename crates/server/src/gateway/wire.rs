@@ -232,7 +232,10 @@ mod tests {
         check(client_frame(0x89, &[0; 126]), ProtocolError::Protocol("bad_control_frame"));
         check(client_frame(0x09, b""), ProtocolError::Protocol("bad_control_frame"));
         check(vec![0x81, 1, b'x'], ProtocolError::Protocol("unmasked_frame"));
-        check([client_frame(0x01, b"x"), client_frame(0x81, b"y")].concat(), ProtocolError::Protocol("message_in_message"));
+        check(
+            [client_frame(0x01, b"x"), client_frame(0x81, b"y")].concat(),
+            ProtocolError::Protocol("message_in_message"),
+        );
         check([client_frame(0x01, &[b'x'; 600]), client_frame(0x80, &[b'x'; 600])].concat(), ProtocolError::TooBig);
         check(client_frame(0x8b, b""), ProtocolError::Protocol("bad_frame_header"));
     }

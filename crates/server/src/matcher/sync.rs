@@ -73,7 +73,8 @@ pub(super) struct ActivityBatch<'a> {
 impl ActivityBatch<'_> {
     pub(super) fn count(&mut self, matches: &[Match]) {
         for found in matches {
-            let hits = self.hits.entry(found.filter.0).or_insert(Hits { window: [(0, self.now_ms); 2], ..Hits::default() });
+            let hits =
+                self.hits.entry(found.filter.0).or_insert(Hits { window: [(0, self.now_ms); 2], ..Hits::default() });
             if self.now_ms - hits.window[0].1 >= RATE_WINDOW_MS {
                 hits.window = [(hits.total, self.now_ms), hits.window[0]];
             }

@@ -148,7 +148,8 @@ impl Follower {
         };
         if before.epoch.is_some_and(|epoch| epoch != window.epoch()) {
             self.metrics.epoch_changes.inc();
-            let message = format!("shard {} has the new epoch {}; its connections resume", reader.shard, window.epoch());
+            let message =
+                format!("shard {} has the new epoch {}; its connections resume", reader.shard, window.epoch());
             self.oplog.write(Level::Warn, "epoch", None, message);
         }
         let hot = Hot { generation: progress.generation, window };

@@ -139,7 +139,7 @@ fn event_time_ms(offset: u64) -> i64 {
 }
 
 /// Bodies are bytes to the queue: they hold what no text does.
-fn body(offset: u64) -> Bytes {
+pub(crate) fn body(offset: u64) -> Bytes {
     Bytes::from([format!("{{\"offset\":{offset}}}").as_bytes(), &[0, 0xff, b'\r', b'\n']].concat())
 }
 

@@ -82,8 +82,8 @@ impl Pump {
                 let after = if same { walked.entry } else { hot.window.next_id() - 1 };
                 // Whoever is too slow for the window looks at every connection instead of at the lost entries.
                 let first = hot.window.entries_after(after).next().map(|(id, _)| id);
-                let overtaken = first.is_some_and(|id| id > after + 1)
-                    || (first.is_none() && hot.window.next_id() > after + 1);
+                let overtaken =
+                    first.is_some_and(|id| id > after + 1) || (first.is_none() && hot.window.next_id() > after + 1);
                 let entries: Vec<_> = hot.window.entries_after(after).map(|(_, entry)| entry.clone()).collect();
                 (hot.generation, hot.window.next_id() - 1, same && !overtaken, entries)
             });
@@ -135,7 +135,9 @@ impl Pump {
         let (wants, found) = (&mut self.wants, &mut self.found);
         found.clear();
         wants.sort_unstable_by_key(|want| want.connection.attached.shard);
-        for of_shard in wants.chunk_by_mut(|left, right| left.connection.attached.shard == right.connection.attached.shard) {
+        for of_shard in
+            wants.chunk_by_mut(|left, right| left.connection.attached.shard == right.connection.attached.shard)
+        {
             let shard: Shard = of_shard[0].connection.attached.shard;
             let seen = self.dispatcher.readers.shard(shard).with_hot(|hot| {
                 for want in of_shard.iter_mut() {
@@ -198,7 +200,14 @@ impl Pump {
                                 let filters = delivery.entry.filters(&delivery.route);
                                 let cursor = || state.session.cursor().to_string();
                                 let format = connection.format();
-                                encode::put_event(&mut self.buffer, format, delivery.seq.0, filters, &event.body, cursor);
+                                encode::put_event(
+                                    &mut self.buffer,
+                                    format,
+                                    delivery.seq.0,
+                                    filters,
+                                    &event.body,
+                                    cursor,
+                                );
                                 sent += 1;
                                 self.writes = self.writes.wrapping_add(1);
                                 if self.writes % LATENCY_EVERY == 0 {
@@ -249,7 +258,6 @@ impl Pump {
             self.dispatcher.metrics.observe_latency(self.dispatcher.clock.now_ms() - time_ms);
         }
     }
-
 }
 
 impl Dispatcher {

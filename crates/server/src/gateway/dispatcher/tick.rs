@@ -73,10 +73,14 @@ impl Dispatcher {
     /// If the client has all that the window has, its cursor covers all that the window has seen (rule 31).
     fn checkpoint(&self, connection: &Arc<Connection>, now_ms: i64) {
         let attached = &connection.attached;
-        let ends: Option<(Seq, Vec<(Partition, Offset)>)> = self.readers.shard(attached.shard).with_hot(|hot| {
-            let same = hot.generation == connection.generation;
-            same.then(|| (hot.window.top(attached.slot), hot.window.ends().to_vec()))
-        }).flatten();
+        let ends: Option<(Seq, Vec<(Partition, Offset)>)> = self
+            .readers
+            .shard(attached.shard)
+            .with_hot(|hot| {
+                let same = hot.generation == connection.generation;
+                same.then(|| (hot.window.top(attached.slot), hot.window.ends().to_vec()))
+            })
+            .flatten();
         let mut state = connection.lock();
         if let Some((top, ends)) = ends
             && state.session.sent() == top
