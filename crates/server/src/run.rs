@@ -117,7 +117,8 @@ impl Server {
         let mut failure = None;
         tokio::select! {
             () = app.shutdown.cancelled() => {}
-            Some(ended) = roles.join_next() => failure = Some(end_of(ended)),
+            // A role that ends because it was told to may be seen before the telling.
+            Some(ended) = roles.join_next() => failure = (!app.shutdown.is_cancelled()).then(|| end_of(ended)),
         }
         app.shutdown.cancel();
         let drain = async { while roles.join_next().await.is_some() {} };

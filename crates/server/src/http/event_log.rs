@@ -61,7 +61,7 @@ struct ListQuery {
 }
 
 /// List events, oldest first
-#[utoipa::path(get, path = "/events", tag = "events", params(ListQuery), responses(
+#[utoipa::path(get, path = "/events", operation_id = "list_events", tag = "events", params(ListQuery), responses(
     (status = 200, body = Page<WireEvent>),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -103,7 +103,7 @@ async fn start(app: &App, query: &ListQuery, limit: usize) -> ApiResult<LogScan>
 }
 
 /// Read one event
-#[utoipa::path(get, path = "/events/{position}", tag = "events",
+#[utoipa::path(get, path = "/events/{position}", operation_id = "get_event", tag = "events",
     params(("position" = String, Path, description = "`partition:offset`")), responses(
     (status = 200, body = WireEvent),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]

@@ -49,7 +49,7 @@ struct ExplainQuery {
 }
 
 /// Explain a delivery
-#[utoipa::path(get, path = "/explain", tag = "subscribers", params(ExplainQuery), responses(
+#[utoipa::path(get, path = "/explain", operation_id = "explain", tag = "subscribers", params(ExplainQuery), responses(
     (status = 200, body = Explanation),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn get(

@@ -95,7 +95,7 @@ struct ListQuery {
 /// Create a filter
 ///
 /// Makes its subscriber too, if there is none. Where the subscriber has a filter of that name, it is replaced.
-#[utoipa::path(post, path = "/filters", tag = "filters", params(WaitQuery), request_body = FilterBody, responses(
+#[utoipa::path(post, path = "/filters", operation_id = "create_filter", tag = "filters", params(WaitQuery), request_body = FilterBody, responses(
     (status = 201, description = "created", body = Filter), (status = 200, description = "the name existed", body = Filter),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "try again", body = Problem, content_type = "application/problem+json")))]
@@ -128,7 +128,7 @@ async fn create(
 }
 
 /// List filters, by id
-#[utoipa::path(get, path = "/filters", tag = "filters", params(ListQuery), responses(
+#[utoipa::path(get, path = "/filters", operation_id = "list_filters", tag = "filters", params(ListQuery), responses(
     (status = 200, body = Page<Filter>),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -200,7 +200,7 @@ async fn page(api: &Api, subject: &Subject, mut records: Vec<FilterRecord>, limi
 }
 
 /// Read a filter
-#[utoipa::path(get, path = "/filters/{id}", tag = "filters", params(("id" = u32, Path, description = "the filter")), responses(
+#[utoipa::path(get, path = "/filters/{id}", operation_id = "get_filter", tag = "filters", params(("id" = u32, Path, description = "the filter")), responses(
     (status = 200, body = Filter, headers(("etag" = String, description = "give it as If-Match"))),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn get(State(api): State<Api>, Caller(subject): Caller, id: Segment) -> ApiResult<Response> {
@@ -209,7 +209,7 @@ async fn get(State(api): State<Api>, Caller(subject): Caller, id: Segment) -> Ap
 }
 
 /// Replace a filter
-#[utoipa::path(put, path = "/filters/{id}", tag = "filters", request_body = FilterBody,
+#[utoipa::path(put, path = "/filters/{id}", operation_id = "update_filter", tag = "filters", request_body = FilterBody,
     params(("id" = u32, Path, description = "the filter"), WaitQuery, ("if-match" = Option<String>, Header, description = "the ETag that was read")),
     responses((status = 200, body = Filter),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -235,7 +235,7 @@ async fn update(
 /// Delete a filter
 ///
 /// What is in the subscriber's queue already stays.
-#[utoipa::path(delete, path = "/filters/{id}", tag = "filters",
+#[utoipa::path(delete, path = "/filters/{id}", operation_id = "delete_filter", tag = "filters",
     params(("id" = u32, Path, description = "the filter"), ("if-match" = Option<String>, Header, description = "the ETag that was read")),
     responses((status = 204, description = "gone"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]

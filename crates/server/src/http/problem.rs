@@ -163,7 +163,7 @@ impl ApiError {
     #[must_use]
     pub fn problem(&self) -> Problem {
         let Inner { status, code, detail, errors, hint, headers: _, cause: _ } = &*self.0;
-        let mut title = code.replace('_', " ");
+        let mut title = code.replace('_', " ").replace("json", "JSON").replace("utf8", "UTF-8");
         title[..1].make_ascii_uppercase();
         Problem {
             type_: format!("/problems/{code}"),

@@ -43,7 +43,7 @@ pub(super) struct StatsFeed {
 }
 
 /// Read the statistics
-#[utoipa::path(get, path = "/stats", tag = "operations", responses(
+#[utoipa::path(get, path = "/stats", operation_id = "get_stats", tag = "operations", responses(
     (status = 200, body = Stats),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn get(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Json<Stats>> {
@@ -54,7 +54,7 @@ async fn get(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Json<
 /// Follow the statistics
 ///
 /// Server-sent events: `stats`, once a second.
-#[utoipa::path(get, path = "/stats/stream", tag = "operations", responses(
+#[utoipa::path(get, path = "/stats/stream", operation_id = "follow_stats", tag = "operations", responses(
     (status = 200, description = "server-sent events", body = String, content_type = "text/event-stream"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn follow(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Response> {

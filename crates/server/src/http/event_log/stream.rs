@@ -60,7 +60,7 @@ struct StreamQuery {
 ///
 /// Server-sent events: `event` (an event, its id is its position), `drops` (how many were left out because the reader
 /// was too slow), `caught_up` once.
-#[utoipa::path(get, path = "/events/stream", tag = "events",
+#[utoipa::path(get, path = "/events/stream", operation_id = "follow_events", tag = "events",
     params(StreamQuery, ("last-event-id" = Option<String>, Header, description = "go on after this position")),
     responses((status = 200, description = "server-sent events", body = String, content_type = "text/event-stream"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]

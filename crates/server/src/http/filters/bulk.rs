@@ -44,7 +44,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// NDJSON, a filter per line; lines with a `name` replace the filter of that name, so an import can be repeated.
 /// Stored in chunks of some thousand lines, each all or nothing: an error names its line, and how many lines before it
 /// are stored.
-#[utoipa::path(post, path = "/filters/import", tag = "filters",
+#[utoipa::path(post, path = "/filters/import", operation_id = "import_filters", tag = "filters",
     request_body(content = String, content_type = "application/x-ndjson", description = "a filter per line"),
     responses((status = 200, body = ImportResponse),
     (status = "4XX", description = "refused from some line on", body = Problem, content_type = "application/problem+json"),
@@ -163,7 +163,7 @@ struct ExportQuery {
 /// Export filters
 ///
 /// NDJSON, a filter per line, by id; it can be imported again.
-#[utoipa::path(get, path = "/filters/export", tag = "filters", params(ExportQuery), responses(
+#[utoipa::path(get, path = "/filters/export", operation_id = "export_filters", tag = "filters", params(ExportQuery), responses(
     (status = 200, description = "a filter per line", body = String, content_type = "application/x-ndjson"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn export(

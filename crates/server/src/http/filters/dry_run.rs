@@ -33,7 +33,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 }
 
 /// Try a filter on recent events
-#[utoipa::path(post, path = "/filters/test", tag = "filters", request_body = TestRequest, responses(
+#[utoipa::path(post, path = "/filters/test", operation_id = "test_filter", tag = "filters", request_body = TestRequest, responses(
     (status = 200, body = TestResponse),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn test(
