@@ -13,7 +13,7 @@ use crate::config::RequestLine;
 use crate::{Config, Error};
 
 /// Enough of a foreign answer to recognize it.
-const EXCERPT_CHARS_MAX: usize = 200;
+const EXCERPT_CHARS_MAX: usize = 500;
 
 /// Speaks to one evs installation; cheap to clone.
 #[derive(Clone, Debug)]
