@@ -63,7 +63,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, env = "EVS_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// The configuration file
-    #[arg(long, global = true, env = "EVS_CONFIG", value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, env = "EVS_CLI_CONFIG", value_name = "FILE", hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
     /// How to write the data [default: table]
     #[arg(short, long, global = true, env = "EVS_OUTPUT", value_name = "FORMAT")]

@@ -49,8 +49,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<ExitStatus, Failure> {
             Format::Name => app.out.line(&event.position)?,
             Format::Table | Format::Wide => {
                 app.out.line(format!("{DIM}{} {}{DIM:#}", event.position, time_ms(event.time_ms)))?;
-                let value: serde_json::Value = serde_json::from_str(event.data.get())?;
-                app.out.line(serde_json::to_string_pretty(&value)?)?;
+                // As it was published: parsing would change the order of its fields and its numbers.
+                app.out.line(one_line(event.data.get()))?;
             }
         }
         return Ok(ExitStatus::Success);

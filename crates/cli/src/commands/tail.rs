@@ -185,7 +185,7 @@ async fn follow(app: &App, args: &Args, subscription: &mut Subscription) -> Resu
 
 fn tell_welcome(app: &App, welcome: &Welcome, again: bool) {
     let how = match welcome.resumed {
-        Resumed::New => "from the start of its queue",
+        Resumed::New => "for the first time",
         Resumed::Exact => "where it stopped",
         Resumed::Gap => "after a gap",
         Resumed::NewEpoch => "in a new epoch, without what was seen",
@@ -193,13 +193,13 @@ fn tell_welcome(app: &App, welcome: &Welcome, again: bool) {
         Resumed::Backfill => "from the event log",
     };
     let verb = if again { "reconnected" } else { "connected" };
-    let waiting = (welcome.top + 1).saturating_sub(welcome.next);
-    app.out.say(format!(
-        "{GREEN}{verb}{GREEN:#} {DIM}{} as {}, {how}; {} waiting{DIM:#}",
-        welcome.subscriber,
-        welcome.consumer,
-        thousands(waiting)
-    ));
+    let who = match welcome.consumer.as_str() {
+        // An observer is nobody to the server.
+        "" => format!("observing {}", welcome.subscriber),
+        consumer => format!("{} as {consumer}", welcome.subscriber),
+    };
+    let waiting = thousands((welcome.top + 1).saturating_sub(welcome.next));
+    app.out.say(format!("{GREEN}{verb}{GREEN:#} {DIM}{who}, {how}; {waiting} waiting{DIM:#}"));
 }
 
 fn gap_text(gap: &Gap) -> String {

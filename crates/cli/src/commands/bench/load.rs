@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use evs_client::Client;
 use evs_client::api::filters::FilterSpec;
-use evs_core::Filter;
+use evs_core::filter::ast::Expr;
+use evs_core::filter::eval;
 use evs_traffic::{Traffic, TrafficConfig};
 use hdrhistogram::Histogram;
 
@@ -30,7 +30,10 @@ pub(super) struct Load {
     run: String,
     clock: Instant,
     /// Subscribers with equal filters are one class: the evaluation costs once.
-    classes: Vec<(Filter, Expected)>,
+    classes: Vec<(Expr, Expected)>,
+    /// Classes that ask for one event type, by that type; an event is tried on those and on the others only.
+    by_type: HashMap<String, Vec<usize>>,
+    of_any_type: Vec<usize>,
     class_of: Vec<usize>,
     pub(super) published: u64,
     pub(super) elapsed: Duration,
@@ -42,13 +45,19 @@ impl Load {
         let config = TrafficConfig { size_bytes: args.size, ..TrafficConfig::default() };
         let mut numbers = HashMap::new();
         let mut classes = Vec::new();
+        let mut by_type: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut of_any_type = Vec::new();
         let mut class_of = Vec::with_capacity(specs.len());
         for spec in specs {
-            let filter = compile(spec)?;
-            let key = filter.condition().to_string();
-            let number = *numbers.entry(key).or_insert_with(|| {
-                classes.push((filter, Expected::default()));
-                classes.len() - 1
+            let condition = compile(spec)?.condition();
+            let number = *numbers.entry(condition.to_string()).or_insert_with(|| {
+                let number = classes.len();
+                classes.push((condition, Expected::default()));
+                match spec.event_types.as_slice() {
+                    [one] => by_type.entry(one.clone()).or_default().push(number),
+                    _ => of_any_type.push(number),
+                }
+                number
             });
             class_of.push(number);
         }
@@ -57,6 +66,8 @@ impl Load {
             run: run.to_owned(),
             clock,
             classes,
+            by_type,
+            of_any_type,
             class_of,
             published: 0,
             elapsed: Duration::ZERO,
@@ -121,9 +132,12 @@ impl Load {
     }
 
     fn expect(&mut self, number: u64, event: Vec<u8>) -> Result<(), Failure> {
-        let value: serde_json::Value = serde_json::from_slice(&Bytes::from(event))?;
-        for (filter, expected) in &mut self.classes {
-            if filter.matches_value(&value) {
+        let value: serde_json::Value = serde_json::from_slice(&event)?;
+        let event_type = value.get("event_type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let of_its_type = self.by_type.get(event_type).into_iter().flatten();
+        for class in of_its_type.chain(&self.of_any_type) {
+            let (condition, expected) = &mut self.classes[*class];
+            if eval(condition, &value).is_true() {
                 expected.count += 1;
                 expected.sum += number;
             }
