@@ -23,8 +23,8 @@ Examples:
   evs tail user_1 --since 10m --where 'amount > 500' --raw | jq .
   evs doctor                                       what is wrong, and what to do
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorized, 5 rejected, 6 unreachable or timeout,
-8 check failed (doctor, filter test, filter diff), 130 and 143 ended by a signal.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorized, 5 rejected, 6 unreachable,
+8 a check says no (doctor, bench, filter test, filter diff), 130 and 143 ended by a signal.
 More examples: evs cheat";
 
 /// Produce events, see what each subscriber gets, manage filters.

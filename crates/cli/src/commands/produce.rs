@@ -33,9 +33,10 @@ Examples:
   evs produce --file events.ndjson                     as fast as the server takes
   zcat events.gz | evs produce --file - --rate 500/s
   evs produce --count 3 --dry-run                      shows the events instead of sending them
-  evs produce --count 1 --template '{\"event_type\":\"login\",\"user_id\":\"user_{{random 1 9}}\",\"timestamp\":\"{{now}}\"}'
+  evs produce --template '{\"event_type\":\"login\",\"user_id\":\"{{user}}\",\"n\":{{random 1 9}}}'
 
-Events of one user keep their order. A batch whose answer was lost is sent again with the same idempotency key.")]
+Events of one user keep their order. A batch whose answer was lost is sent again with the same
+idempotency key.")]
 pub(crate) struct Args {
     /// Events per second: 1000, 10k, 500/s, 30/m, or max [default: 100; max with --file]
     #[arg(short, long, value_name = "RATE", value_parser = quantity::rate)]

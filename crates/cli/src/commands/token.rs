@@ -279,8 +279,11 @@ fn inspect(app: &App, args: &InspectArgs) -> Result<ExitStatus, Failure> {
     Ok(status)
 }
 
+/// A section of a token.
+type Section = Map<String, Value>;
+
 /// Header and claims, unchecked.
-pub(crate) fn parts(token: &str) -> Result<(Map<String, Value>, Map<String, Value>), Failure> {
+pub(crate) fn parts(token: &str) -> Result<(Section, Section), Failure> {
     use base64::Engine as _;
     let fail =
         || Failure::new(ExitStatus::Rejected, "this is not a token: it has not the form header.claims.signature");

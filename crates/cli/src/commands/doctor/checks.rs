@@ -181,8 +181,11 @@ fn away(problem: &Problem) -> String {
     let body = problem.detail.split_once(": ").map_or(problem.detail.as_str(), |(_, body)| body);
     let Ok(Value::Object(answer)) = serde_json::from_str::<Value>(body) else { return problem.detail.clone() };
     let checks = answer.get("checks").and_then(Value::as_object).into_iter().flatten();
-    let away: Vec<_> =
-        checks.filter(|(_, state)| *state != "ok").map(|(name, state)| format!("{name}: {state}")).collect();
+    let away: Vec<_> = checks
+        .filter_map(|(name, state)| {
+            state.as_str().filter(|state| *state != "ok").map(|state| format!("{name}: {state}"))
+        })
+        .collect();
     if away.is_empty() { problem.detail.clone() } else { away.join(", ") }
 }
 

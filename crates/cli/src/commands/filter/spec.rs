@@ -197,6 +197,6 @@ mod tests {
             where_: Some("country == 'DE'".into()),
             ..FilterSpec::default()
         };
-        assert_eq!(condition(&spec), r#"event_type == "purchase" && amount >= 100 && country == "DE""#);
+        assert_eq!(condition(&spec), r#"event_type in ["purchase"] && amount >= 100 && country == "DE""#);
     }
 }
