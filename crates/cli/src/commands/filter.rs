@@ -171,8 +171,8 @@ async fn create(app: &App, args: CreateArgs) -> Result<ExitStatus, Failure> {
         app.out.say(format!("{DIM}next: evs tail {}{DIM:#}", first.spec.subscriber_id));
     }
     match app.out.format {
-        // What was created has been told already.
-        Format::Table if !app.out.quiet => {}
+        // What was created has been told already, if anything was to be told.
+        Format::Table => {}
         Format::Json if saved.len() == 1 => app.out.json(&saved[0])?,
         _ => app.out.list(&saved, COLUMNS)?,
     }
