@@ -151,6 +151,9 @@ fn address(config: &Config, role: Role) -> (SocketAddr, &'static str) {
 
 async fn bind(addr: SocketAddr, role: Role, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| {
-        format!("the {} cannot listen on {addr}; is another server running? Give another address with {flag}", role.name())
+        format!(
+            "the {} cannot listen on {addr}; is another server running? Give another address with {flag}",
+            role.name()
+        )
     })
 }

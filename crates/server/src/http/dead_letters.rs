@@ -127,7 +127,9 @@ fn ids(query: Option<&str>) -> ApiResult<Vec<String>> {
     let ids = pairs.map(|(name, value)| match (&*name, value) {
         ("id", value) if !value.is_empty() => Ok(value.into_owned()),
         ("id", _) => Err(ApiError::bad_request("invalid_query", "id: must not be empty")),
-        (other, _) => Err(ApiError::bad_request("invalid_query", format!("query: unknown parameter `{other}`, expected `id`"))),
+        (other, _) => {
+            Err(ApiError::bad_request("invalid_query", format!("query: unknown parameter `{other}`, expected `id`")))
+        }
     });
     let ids = ids.collect::<ApiResult<Vec<String>>>()?;
     if ids.len() > IDS_MAX {

@@ -119,7 +119,9 @@ pub(super) async fn read_at(app: &App, subject: &Subject, position: Position) ->
     let Position { partition, offset } = position;
     let partitions = app.log.partitions().await?;
     let range = partitions.iter().find(|range| range.partition == partition);
-    let gone = || ApiError::new(axum::http::StatusCode::NOT_FOUND, "unknown_event", format!("there is no event at {position}"));
+    let gone = || {
+        ApiError::new(axum::http::StatusCode::NOT_FOUND, "unknown_event", format!("there is no event at {position}"))
+    };
     let range = range.ok_or_else(gone)?;
     if offset < range.low {
         let detail = format!("the log keeps partition {partition} from {} on; {position} is older", range.low);

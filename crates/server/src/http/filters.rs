@@ -22,10 +22,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Api;
 use super::extract::{Json, Query, Segment};
 use super::guard::Caller;
 use super::problem::{ApiError, ApiResult};
-use super::Api;
 use crate::auth::{Subject, no_such_subscriber};
 use crate::clock::parse_duration_ms;
 use crate::ports::filter_store::{FilterRecord, PutOutcome};
@@ -62,7 +62,10 @@ impl WaitQuery {
             None => WAIT_DEFAULT,
             Some(text) => {
                 let ms = parse_duration_ms(text).and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| {
-                    ApiError::bad_request("invalid_query", format!("timeout: {text:?} is no duration such as 500ms or 10s"))
+                    ApiError::bad_request(
+                        "invalid_query",
+                        format!("timeout: {text:?} is no duration such as 500ms or 10s"),
+                    )
                 })?;
                 Duration::from_millis(ms).min(WAIT_MAX)
             }
@@ -104,7 +107,8 @@ async fn create(
 ) -> ApiResult<Response> {
     let wait = wait.duration()?;
     let draft = body.draft(&subject, &api.app, None)?;
-    let put = api.app.filters.put(vec![draft]).await?.pop().ok_or_else(|| ApiError::internal("put answered nothing"))?;
+    let put =
+        api.app.filters.put(vec![draft]).await?.pop().ok_or_else(|| ApiError::internal("put answered nothing"))?;
     let (status, kind) = match put.outcome {
         PutOutcome::Created => (StatusCode::CREATED, Some("filter_created")),
         PutOutcome::Updated => (StatusCode::OK, Some("filter_updated")),
@@ -250,9 +254,9 @@ async fn delete(
 }
 
 fn filter_id(Segment(text): &Segment) -> ApiResult<FilterId> {
-    text.parse().map(FilterId).map_err(|_| {
-        ApiError::bad_request("invalid_path", format!("{text:?} is no filter id, which is a number"))
-    })
+    text.parse()
+        .map(FilterId)
+        .map_err(|_| ApiError::bad_request("invalid_path", format!("{text:?} is no filter id, which is a number")))
 }
 
 fn no_such_filter(id: FilterId) -> ApiError {

@@ -19,7 +19,6 @@ use super::extract::{Query, bad_page, page_limit};
 use super::guard::Caller;
 use super::problem::ApiResult;
 
-
 pub(super) use detail::visible;
 pub(super) use table::{Row, Table};
 

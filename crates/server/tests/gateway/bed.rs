@@ -10,15 +10,17 @@ use evs_core::log::EntryBuilder;
 use evs_core::log::compact::{self, Budget};
 use evs_core::{Event, FilterId, FilterVersion, Offset, Partition, Seq, Shard, SubscriberId};
 use evs_server::app::App;
+use evs_server::auth::{AuthConfig, Authorizer};
 use evs_server::backend::memory::{MemoryFilters, MemoryLog, MemoryQueue};
 use evs_server::clock::Clock;
 use evs_server::config::Config;
 use evs_server::gateway;
+use evs_server::limits::{Limits, LimitsConfig};
 use evs_server::metrics::Metrics;
 use evs_server::oplog::OpLog;
+use evs_server::ports::DeliveryQueue;
 use evs_server::ports::delivery_queue::{Append, Appended};
 use evs_server::ports::filter_store::{FilterDraft, FilterRecord};
-use evs_server::ports::{DeliveryQueue, EventLog, FilterStore};
 use evs_server::reader::Readers;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -64,6 +66,8 @@ impl Bed {
             queue: port,
             filters: Arc::new(MemoryFilters::new(1, clock.clone())),
             readers,
+            auth: Authorizer::new(&AuthConfig::default(), clock.clone()).unwrap(),
+            limits: Arc::new(Limits::new(LimitsConfig::default())),
             activity: evs_server::matcher::Activity::default(),
             metrics,
             oplog,
@@ -263,7 +267,9 @@ impl Client {
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             match timeout(DEADLINE, self.socket.next()).await.expect("a close in time") {
-                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => return (code.into(), reason.to_string()),
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
+                    return (code.into(), reason.to_string());
+                }
                 Some(Ok(_)) => {}
                 other => panic!("{other:?} instead of a close frame"),
             }

@@ -49,10 +49,15 @@ pub(super) fn router() -> OpenApiRouter<Api> {
     responses((status = 200, body = ImportResponse),
     (status = "4XX", description = "refused from some line on", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "try again", body = Problem, content_type = "application/problem+json")))]
-async fn import(State(api): State<Api>, Caller(subject): Caller, request: Request) -> ApiResult<JsonAnswer<ImportResponse>> {
+async fn import(
+    State(api): State<Api>,
+    Caller(subject): Caller,
+    request: Request,
+) -> ApiResult<JsonAnswer<ImportResponse>> {
     require_content_type(request.headers(), &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
     let mut body = request.into_body().into_data_stream();
-    let mut import = Import { api: &api, subject: &subject, chunk: Vec::new(), line: 0, stored: 0, done: ImportResponse::default() };
+    let mut import =
+        Import { api: &api, subject: &subject, chunk: Vec::new(), line: 0, stored: 0, done: ImportResponse::default() };
     let mut rest = BytesMut::new();
     loop {
         let part = tokio::time::timeout(READ_TIMEOUT, body.next()).await;

@@ -101,7 +101,10 @@ async fn reset(
                 ApiError::bad_request("invalid_query", format!("to: {number:?} is neither latest, earliest nor a seq"))
             })?;
             if seq > top {
-                return Err(ApiError::refused("beyond_the_end", format!("to: {seq} is beyond the newest delivery, {top}")));
+                return Err(ApiError::refused(
+                    "beyond_the_end",
+                    format!("to: {seq} is beyond the newest delivery, {top}"),
+                ));
             }
             seq
         }

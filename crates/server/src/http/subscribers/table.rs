@@ -190,7 +190,11 @@ impl<'a> Join<'a> {
             app,
             standings,
             // Copied, so that the windows are not held while the rows are made.
-            tops: app.readers.shards().map(|reader| reader.with_window(|w| w.tops().to_vec()).unwrap_or_default()).collect(),
+            tops: app
+                .readers
+                .shards()
+                .map(|reader| reader.with_window(|w| w.tops().to_vec()).unwrap_or_default())
+                .collect(),
             presences: presences.map(|(shard, slot, presence)| ((shard, slot), presence)).collect(),
             before: before.iter().flat_map(|made| made.rows.iter()).map(|row| ((row.shard, row.slot), row)).collect(),
             elapsed_s: before.map_or(0.0, |before| before.at.elapsed().as_secs_f64()),
