@@ -16,9 +16,9 @@ pub(crate) enum ContextCommand {
     #[command(visible_alias = "ls")]
     List,
     /// Add or replace a context, from --server, --gateway, --token-file, -o and --timeout
-    ///
-    /// Example: evs context add prod --server https://evs.example.com --token-file ~/.evs-token --use
-    #[command(verbatim_doc_comment)]
+    #[command(
+        after_help = "Example:\n  evs context add prod --server https://evs.example.com --token-file token --use"
+    )]
     Add {
         #[arg(value_name = "NAME")]
         name: String,
