@@ -180,7 +180,10 @@ fn settle(
         report.refuse(reason);
     }
     if let Some(failure) = outcome.failure {
-        report.unknown += due.len() as u64 - outcome.accepted;
+        // A clear no, such as to a token, leaves no doubt.
+        if matches!(failure.status, ExitStatus::Unreachable | ExitStatus::Failure) {
+            report.unknown += due.len() as u64 - outcome.accepted;
+        }
         report.failure.get_or_insert(failure);
     } else if report.refused() > plan.max_errors {
         report.failure.get_or_insert_with(|| {
