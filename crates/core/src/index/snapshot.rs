@@ -69,6 +69,7 @@ pub struct Scratch {
     prefixes: Vec<(Field, SymbolId)>,
     words: gates::Words,
     heads: Vec<ChunkId>,
+    pair_heads: Vec<ChunkId>,
     bounds: Vec<(Column, Option<u64>)>,
     failed: Vec<u32>,
     passed: Vec<u32>,
@@ -86,30 +87,30 @@ impl Snapshot {
     /// Fills `out` with the matches of this event, sorted by shard, slot and filter.
     pub fn matches(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<Match>) {
         out.clear();
-        self.resolve(event, scratch);
+        self.read(event, scratch);
         self.visit(event, scratch, |filters| {
             out.extend(filters.iter().map(|filter| Match { target: self.target(*filter), filter: FilterId(*filter) }));
         });
         order::sort(out, &mut scratch.spare);
     }
 
-    /// The first half of matching: reads the fields that filters name and finds their symbols and keys.
-    pub fn resolve(&self, event: &Event, scratch: &mut Scratch) {
+    /// The first half of matching: reads the fields that filters name, and turns what they hold into symbols.
+    pub fn read(&self, event: &Event, scratch: &mut Scratch) {
         scratch.values.extract(&self.tree, event.bytes());
         self.find_symbols(event.bytes(), scratch);
-        self.set_gates(scratch);
-        self.find_pairs(scratch);
     }
 
-    /// The second half: calls back with runs of filters, each filter once, in no order. Runs lie in the index itself
-    /// wherever a key and a bound decide, so this costs little more than reading them.
+    /// The second half, for the event that was read: calls back with runs of filters, each filter once, in no order.
+    /// Runs lie in the index itself wherever a key and a bound decide, so this costs little more than reading them.
     pub fn visit(&self, event: &Event, scratch: &mut Scratch, mut each: impl FnMut(&[u32])) {
-        let heads = std::mem::take(&mut scratch.heads);
+        self.set_gates(scratch);
+        self.find_pairs(scratch);
+        let (heads, pair_heads) = (std::mem::take(&mut scratch.heads), std::mem::take(&mut scratch.pair_heads));
         scratch.bounds.clear();
         scratch.hits.clear();
         scratch.repeated.clear();
         let mut search = Search { snapshot: self, scratch, event: event.bytes(), tree: OnceCell::new(), matches: 0 };
-        for head in &heads {
+        for head in heads.iter().chain(&pair_heads) {
             search.chain(*head, &mut each);
         }
         let matches = search.matches;
@@ -120,7 +121,7 @@ impl Snapshot {
                 each(filters);
             }
         }
-        scratch.heads = heads;
+        (scratch.heads, scratch.pair_heads) = (heads, pair_heads);
         scratch.events += 1;
         scratch.matches += matches + (scratch.hits.len() + scratch.repeated.len()) as u64;
     }
@@ -196,11 +197,12 @@ impl Snapshot {
     }
 
     fn find_pairs(&self, scratch: &mut Scratch) {
-        let Scratch { paired, prefixes, heads, .. } = scratch;
+        let Scratch { paired, prefixes, pair_heads, .. } = scratch;
+        pair_heads.clear();
         for (left, right) in &*self.shapes {
             for left in active(paired, prefixes, *left) {
                 for right in active(paired, prefixes, *right) {
-                    heads.extend(self.pairs.get(pair_key(left, right)));
+                    pair_heads.extend(self.pairs.get(pair_key(left, right)));
                 }
             }
         }
@@ -372,7 +374,7 @@ impl Search<'_> {
             let half = gates.trailing_zeros() as usize;
             gates &= gates - 1;
             let (high, low) = halves(words[half / 2]);
-            let event = if half % 2 == 0 { low } else { high };
+            let event = if half.is_multiple_of(2) { low } else { high };
             for (failed, admits) in failed.iter_mut().zip(view.column(column)) {
                 *failed |= !admits & event;
             }

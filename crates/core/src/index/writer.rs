@@ -494,11 +494,10 @@ impl MatchIndex {
         let mut named = Vec::new();
         if layout.gates != 0 {
             let mut words = [u64::MAX; gates::WORDS];
-            let mut column = layout.gates_at();
-            for half in (0..2 * gates::WORDS).filter(|half| layout.gates & 1 << half != 0) {
+            let narrowed = (0..2 * gates::WORDS).filter(|half| layout.gates & 1 << half != 0);
+            for (column, half) in (layout.gates_at()..).zip(narrowed) {
                 let shift = half % 2 * 32;
                 words[half / 2] &= u64::from(entry.words[column]) << shift | !(u64::from(u32::MAX) << shift);
-                column += 1;
             }
             self.catalog.gates.count(&words, if added { 1 } else { -1 }, |field, value| {
                 named.push(Reference::Field(field));
