@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::clusters::Clusters;
 use super::cover::{Atom, Domain, Frequencies};
 use super::fields::{Field, Fields};
 use super::formula::Scalar;
@@ -11,7 +12,7 @@ use super::gates::{Admitted, Gates, Words};
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
-use super::symbols::{Sense, SymbolId, Symbols};
+use super::symbols::{NONE, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
 const SHAPES_MAX: usize = 48;
@@ -37,6 +38,8 @@ pub(super) struct Catalog {
     pub(super) pool: PoolWriter,
     pub(super) shapes: HashMap<(Domain, Domain), u32>,
     uses: Vec<u32>,
+    /// By symbol: clusters that have it in a key of two.
+    pairs: Vec<u32>,
     free: Vec<SymbolId>,
     /// Made for the filter at hand, perhaps in vain.
     fresh: Vec<SymbolId>,
@@ -59,6 +62,7 @@ impl Default for Catalog {
             pool: PoolWriter::default(),
             shapes: HashMap::new(),
             uses: vec![1],
+            pairs: vec![0],
             free: Vec::new(),
             fresh: Vec::new(),
             counts: Vec::new(),
@@ -77,6 +81,7 @@ impl Catalog {
         let id = self.symbols.insert(self.free.pop(), field, sense);
         if self.uses.len() <= id as usize {
             self.uses.resize(id as usize + 1, 0);
+            self.pairs.resize(id as usize + 1, 0);
         }
         self.fresh.push(id);
         self.fields.retain(field);
@@ -132,6 +137,18 @@ impl Catalog {
             Sense::Interval { level, .. } => step(counts.by_level.entry(level).or_default()),
             _ => step(&mut counts.values),
         };
+    }
+
+    /// Counts a cluster whose key of two has this symbol.
+    pub(super) fn count_pair(&mut self, id: SymbolId, added: bool) {
+        let pairs = &mut self.pairs[id as usize];
+        *pairs = if added { *pairs + 1 } else { *pairs - 1 };
+        // The symbol itself is touched only if that changes what it says.
+        if *pairs == u32::from(added)
+            && let Some(symbol) = self.symbols.get_mut(id)
+        {
+            symbol.paired = *pairs > 0;
+        }
     }
 
     pub(super) fn retain(&mut self, reference: &Reference) {
@@ -203,8 +220,13 @@ impl Catalog {
         Arc::clone(&self.lookups)
     }
 
+    /// Values of a field that live filters name.
+    pub(super) fn values(&self, field: Field) -> usize {
+        self.counts.get(field.at()).map_or(0, |counts| counts.values as usize)
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
-        self.symbols.memory_bytes() + self.pool.memory_bytes() + (self.uses.capacity() + self.free.capacity()) * 4
+        self.symbols.memory_bytes() + self.pool.memory_bytes() + (self.uses.capacity() + self.pairs.capacity() + self.free.capacity()) * 4
     }
 }
 
@@ -218,24 +240,49 @@ impl Names for Catalog {
     }
 }
 
+/// What the cover is chosen by: the vocabulary of the live filters and where they lie.
+pub(super) struct Estimates<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) clusters: &'a Clusters,
+}
+
 #[expect(clippy::cast_precision_loss, reason = "frequencies are estimates")]
-impl Frequencies for Catalog {
+impl Frequencies for Estimates<'_> {
     fn of(&self, atom: &Atom) -> f64 {
         let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
         match atom {
             Atom::Always => 1.0,
             Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
             Atom::Value(field, _) => one_of(self.values(*field)),
-            Atom::Prefix(field, _) => one_of(self.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize)),
+            Atom::Prefix(field, _) => {
+                one_of(self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize))
+            }
             Atom::Interval { .. } => 0.02,
         }
     }
 
     fn values(&self, field: Field) -> usize {
-        self.counts.get(field.at()).map_or(0, |counts| counts.values as usize)
+        self.catalog.values(field)
     }
 
     fn may_pair(&self, first: Domain, second: Domain) -> bool {
-        self.shapes.len() < SHAPES_MAX || self.shapes.contains_key(&(first, second))
+        let shapes = &self.catalog.shapes;
+        shapes.len() < SHAPES_MAX || shapes.contains_key(&(first, second))
+    }
+
+    fn population(&self, atom: &Atom) -> usize {
+        let (field, sense) = match atom {
+            Atom::Value(field, value) => (*field, Sense::of(value)),
+            Atom::Prefix(field, prefix) => (*field, Sense::Prefix(prefix.as_bytes())),
+            _ => return 0,
+        };
+        let mut head = self.catalog.symbols.find(field, sense).map_or(NONE, |(_, symbol)| symbol.head);
+        let mut entries = 0;
+        while head != NONE {
+            let view = self.clusters.view(head);
+            entries += view.count();
+            head = view.next();
+        }
+        entries
     }
 }

@@ -110,8 +110,11 @@ impl Snapshot {
         scratch.hits.clear();
         scratch.repeated.clear();
         let mut search = Search { snapshot: self, scratch, event: event.bytes(), tree: OnceCell::new(), matches: 0 };
-        for head in heads.iter().chain(&pair_heads) {
-            search.chain(*head, &mut each);
+        // All heads are fetched before any is searched, so that the misses overlap instead of following each other.
+        let views: SmallVec<[Cluster<'_>; 32]> =
+            heads.iter().chain(&pair_heads).filter_map(|head| self.cluster(*head)).collect();
+        for cluster in views {
+            search.chain(cluster, &mut each);
         }
         let matches = search.matches;
         scratch.repeated.sort_unstable();
@@ -124,6 +127,12 @@ impl Snapshot {
         (scratch.heads, scratch.pair_heads) = (heads, pair_heads);
         scratch.events += 1;
         scratch.matches += matches + (scratch.hits.len() + scratch.repeated.len()) as u64;
+    }
+
+    #[inline]
+    fn cluster(&self, head: ChunkId) -> Option<Cluster<'_>> {
+        let view = self.chunks.view(head)?;
+        Some(Cluster { layout: view.layout(), next: view.next(), view })
     }
 
     /// Whose queue a filter's matches go to.
@@ -156,7 +165,7 @@ impl Snapshot {
                 && let Some((id, symbol)) = self.symbols.find(*field, sense)
             {
                 symbols[field.at()] = id;
-                if symbol.pairs > 0 {
+                if symbol.paired {
                     paired[field.at()] = id;
                 }
                 if symbol.head != NONE {
@@ -166,7 +175,7 @@ impl Snapshot {
             for length in &lookups.prefix_lengths {
                 let Some(prefix) = text.and_then(|text| text.get(..usize::from(*length))) else { break };
                 if let Some((id, symbol)) = self.symbols.find(*field, Sense::Prefix(prefix)) {
-                    if symbol.pairs > 0 {
+                    if symbol.paired {
                         prefixes.push((*field, id));
                     }
                     if symbol.head != NONE {
@@ -241,6 +250,13 @@ fn interval(floor: u64, level: u32) -> Sense<'static> {
     }
 }
 
+/// A chunk that leads a cluster, with its header read.
+struct Cluster<'a> {
+    view: View<'a>,
+    layout: usize,
+    next: ChunkId,
+}
+
 /// One event's way through the clusters of its keys.
 struct Search<'a> {
     snapshot: &'a Snapshot,
@@ -250,20 +266,22 @@ struct Search<'a> {
     matches: u64,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// All clusters of one key.
-    fn chain(&mut self, mut head: ChunkId, each: &mut impl FnMut(&[u32])) {
-        while head != NONE {
-            let Some(view) = self.snapshot.chunks.view(head) else { return };
-            let layout = self.snapshot.layouts[view.layout()];
+    fn chain(&mut self, mut cluster: Cluster<'a>, each: &mut impl FnMut(&[u32])) {
+        loop {
+            let layout = self.snapshot.layouts[cluster.layout];
             let most = match layout.order {
                 None => Some(u64::MAX),
                 Some(column) => self.bound(column),
             };
             if let Some(most) = most {
-                self.cluster(view, &layout, most, each);
+                self.cluster(cluster.view, &layout, most, each);
             }
-            head = view.next();
+            match self.snapshot.cluster(cluster.next) {
+                Some(next) => cluster = next,
+                None => return,
+            }
         }
     }
 

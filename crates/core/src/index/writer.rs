@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 
-use super::catalog::{ALWAYS, Catalog};
+use super::catalog::{ALWAYS, Catalog, Estimates};
 use super::chunk::{ChunkId, Column, Entry, Layout};
 use super::clusters::{Clusters, Moved};
 use super::cover::{Atom, Domain, Placement, cover};
@@ -61,6 +61,9 @@ struct Placed {
     entry: Entry,
 }
 
+/// Entries of a cluster that may be given more columns for the sake of one more.
+const WIDENED_MAX: usize = 64;
+
 impl Default for MatchIndex {
     fn default() -> Self {
         let empty = Snapshot { always: NONE, ..Snapshot::default() };
@@ -91,12 +94,15 @@ impl MatchIndex {
         self.remove(id);
         self.counts.filters += 1;
         self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
-        let formula = Formula::of(&filter.condition(), true, &mut self.catalog.fields);
+        let fields = &mut self.catalog.fields;
+        let formula = Formula::of_filter(filter, fields)
+            .unwrap_or_else(|| Formula::of(&filter.condition(), true, fields));
         if formula == Formula::Never {
             self.places.set(id.0, Place::Nowhere);
             return;
         }
-        let cover = cover(&formula, &self.catalog);
+        let estimates = Estimates { catalog: &self.catalog, clusters: &self.clusters };
+        let cover = cover(formula, &estimates);
         let mut placed: Vec<Placed> =
             cover.placements.into_iter().map(|placement| self.encode(placement, cover.repeats)).collect();
         if let [placed] = &mut placed[..] {
@@ -224,7 +230,6 @@ impl MatchIndex {
 
     /// A field with too many values would use up its gates for a few filters only.
     fn is_gated(&self, field: Field, values: usize) -> bool {
-        use super::cover::Frequencies;
         values <= gates::VALUES_MAX && self.catalog.values(field) <= gates::VALUES_MAX
     }
 
@@ -311,16 +316,15 @@ impl MatchIndex {
         }
     }
 
-    /// The cluster of a key and layout, made if need be.
-    fn head_for(&mut self, placed: &Placed) -> ChunkId {
+    /// The cluster for an entry, made if need be; the entry is fitted to its layout.
+    fn head_for(&mut self, placed: &mut Placed) -> ChunkId {
         let first = self.first_head(placed.key);
         let mut head = first;
         while head != NONE {
-            let view = self.clusters.view(head);
-            if self.layouts.all[view.layout()] == placed.layout {
+            if self.fit(head, placed) {
                 return head;
             }
-            head = view.next();
+            head = self.clusters.view(head).next();
         }
         let layout = self.layouts.retain(placed.layout);
         let head = self.clusters.create(layout, &placed.layout, placed.key, first);
@@ -332,6 +336,32 @@ impl MatchIndex {
         }
         self.set_first_head(placed.key, first, head);
         head
+    }
+
+    /// Makes an entry and a cluster of like order agree on gates and code, if the cluster is small enough to be
+    /// widened: a step to another cluster costs a reader more than a few compares.
+    fn fit(&mut self, head: ChunkId, placed: &mut Placed) -> bool {
+        let view = self.clusters.view(head);
+        let known = self.layouts.all[view.layout()];
+        if known == placed.layout {
+            return true;
+        }
+        let Some(joined) = known.joined(&placed.layout) else { return false };
+        let small = !view.is_directory() && view.count() <= WIDENED_MAX;
+        // Where every event looks, a filter that needs no evaluation must not wait among those that do.
+        let apart = placed.key == [ALWAYS, NONE] || known.is_run() != placed.layout.is_run() && !small;
+        if apart || joined != known && !small {
+            return false;
+        }
+        if joined != known {
+            let columns = known;
+            let layout = self.layouts.retain(joined);
+            self.layouts.release(view.layout());
+            self.clusters.widen(head, &columns, &joined, layout);
+        }
+        placed.entry.widen(&placed.layout, &joined);
+        placed.layout = joined;
+        true
     }
 
     fn first_head(&self, [left, right]: [SymbolId; 2]) -> ChunkId {
@@ -463,8 +493,8 @@ impl MatchIndex {
             self.count_shape(key);
         }
         for id in key.into_iter().filter(|id| *id != NONE) {
-            if pair && let Some(symbol) = self.catalog.symbols.get_mut(id) {
-                symbol.pairs = if added { symbol.pairs + 1 } else { symbol.pairs - 1 };
+            if pair {
+                self.catalog.count_pair(id, added);
             }
             self.count(&Reference::Symbol(id), added);
         }
