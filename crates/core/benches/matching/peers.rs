@@ -11,7 +11,7 @@ use crate::workloads::{Sample, SampleEvent, TIERS, Typed, type_name, user_name};
 
 /// Asks one filter after the other. Typed filters are packed into 16 bytes, the best a scan can do without SIMD by hand;
 /// others are evaluated as trees on a parsed event.
-pub fn scan(options: &Options, samples: &[Sample], events: &[SampleEvent]) -> f64 {
+pub(crate) fn scan(options: &Options, samples: &[Sample], events: &[SampleEvent]) -> f64 {
     let typed: Option<Vec<Packed>> = samples.iter().map(|sample| sample.typed.as_ref().map(Packed::of)).collect();
     let mut found: Vec<u32> = Vec::new();
     if let Some(typed) = typed {
@@ -67,7 +67,7 @@ impl Packed {
 }
 
 /// The a-tree crate, with events made before the clock starts.
-pub fn atree(options: &Options, samples: &[Sample], events: &[SampleEvent]) -> f64 {
+pub(crate) fn atree(options: &Options, samples: &[Sample], events: &[SampleEvent]) -> f64 {
     let attributes = [
         AttributeDefinition::string("event_type"),
         AttributeDefinition::string("user_tier"),

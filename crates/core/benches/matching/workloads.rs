@@ -6,14 +6,14 @@ use evs_core::{Event, Filter};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-pub const TYPES: usize = 20;
-pub const TIERS: [&str; 4] = ["free", "basic", "premium", "enterprise"];
+pub(crate) const TYPES: usize = 20;
+pub(crate) const TIERS: [&str; 4] = ["free", "basic", "premium", "enterprise"];
 
 /// Filters of one user, so that an event finds about ten of them however many there are in all.
 const FILTERS_PER_USER: usize = 72;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Workload {
+pub(crate) enum Workload {
     /// `event_types`, `user_tiers` and `min_amount`: 0.8 % of all filters match.
     Broad,
     /// The same for one user each: about ten filters match.
@@ -25,9 +25,9 @@ pub enum Workload {
 }
 
 impl Workload {
-    pub const ALL: [Self; 4] = [Self::Broad, Self::Entity, Self::Threshold, Self::Mixed];
+    pub(crate) const ALL: [Self; 4] = [Self::Broad, Self::Entity, Self::Threshold, Self::Mixed];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Broad => "broad",
             Self::Entity => "entity",
@@ -39,45 +39,45 @@ impl Workload {
 
 /// A typed filter as plain numbers, for the scan and for engines with a language of their own.
 #[derive(Clone, Debug, Default)]
-pub struct Typed {
-    pub types: Vec<usize>,
-    pub tiers: Vec<usize>,
-    pub user: Option<usize>,
-    pub cents: u32,
+pub(crate) struct Typed {
+    pub(crate) types: Vec<usize>,
+    pub(crate) tiers: Vec<usize>,
+    pub(crate) user: Option<usize>,
+    pub(crate) cents: u32,
 }
 
 /// A filter, and what it was made from if it is a typed one.
-pub struct Sample {
-    pub filter: Filter,
-    pub typed: Option<Typed>,
+pub(crate) struct Sample {
+    pub(crate) filter: Filter,
+    pub(crate) typed: Option<Typed>,
 }
 
 /// An event as bytes and as plain numbers.
-pub struct SampleEvent {
-    pub event: Event,
-    pub event_type: usize,
-    pub tier: usize,
-    pub user: usize,
-    pub cents: u32,
+pub(crate) struct SampleEvent {
+    pub(crate) event: Event,
+    pub(crate) event_type: usize,
+    pub(crate) tier: usize,
+    pub(crate) user: usize,
+    pub(crate) cents: u32,
 }
 
-pub struct Generator {
+pub(crate) struct Generator {
     workload: Workload,
     filters: usize,
     rng: SmallRng,
 }
 
-pub fn type_name(n: usize) -> String {
+pub(crate) fn type_name(n: usize) -> String {
     const NAMES: [&str; 4] = ["purchase", "page_view", "cart.updated", "login"];
     format!("{}_{n}", NAMES[n % NAMES.len()])
 }
 
-pub fn user_name(n: usize) -> String {
+pub(crate) fn user_name(n: usize) -> String {
     format!("user_{n}")
 }
 
 impl Generator {
-    pub fn new(workload: Workload, filters: usize, seed: u64) -> Self {
+    pub(crate) fn new(workload: Workload, filters: usize, seed: u64) -> Self {
         Self { workload, filters, rng: SmallRng::seed_from_u64(seed) }
     }
 
@@ -111,7 +111,7 @@ impl Generator {
         (2000.0 * (1.5 * normal).exp()) as u32
     }
 
-    pub fn filter(&mut self) -> Sample {
+    pub(crate) fn filter(&mut self) -> Sample {
         if self.workload == Workload::Mixed {
             return Sample { filter: self.mixed(), typed: None };
         }
@@ -217,7 +217,7 @@ impl Generator {
         Filter::new(vec![], vec![], None, Some(&text)).expect("the generator makes valid filters")
     }
 
-    pub fn event(&mut self, n: usize) -> SampleEvent {
+    pub(crate) fn event(&mut self, n: usize) -> SampleEvent {
         // Zipf over the types: the inverse of the harmonic sum, by search.
         let harmonic: f64 = (1..=TYPES).map(|rank| 1.0 / rank as f64).sum();
         let mut left = self.rng.random::<f64>() * harmonic;
@@ -245,8 +245,7 @@ impl Generator {
             n % 60,
         );
         if self.workload == Workload::Mixed {
-            let (merchant, country, category, path) =
-                (self.below(2000), self.below(50), self.below(300), self.path());
+            let (merchant, country, category, path) = (self.below(2000), self.below(50), self.below(300), self.path());
             let (hour, device, item) = (self.below(24), self.below(12), self.below(1000));
             text += &format!(
                 ",\"merchant\":\"m{merchant}\",\"country\":\"c{country}\",\"category\":\"k{category}\",\

@@ -226,7 +226,9 @@ impl Catalog {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.symbols.memory_bytes() + self.pool.memory_bytes() + (self.uses.capacity() + self.pairs.capacity() + self.free.capacity()) * 4
+        self.symbols.memory_bytes()
+            + self.pool.memory_bytes()
+            + (self.uses.capacity() + self.pairs.capacity() + self.free.capacity()) * 4
     }
 }
 

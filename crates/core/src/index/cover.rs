@@ -64,7 +64,7 @@ pub(super) struct Cover {
 
 /// Entries that an atom has alone before filters are placed under pairs with it: as long as there are few, looking at
 /// them costs less than a probe for the pair, and what is rare may yet turn out to be common.
-const ALONE_COMPARED_MAX: usize = 48;
+const ALONE_COMPARED_MAX: usize = 16;
 const ALONE_EVALUATED_MAX: usize = 8;
 
 /// What a pair costs beyond its entries: clusters of its own, small ones, and a probe for every event.
@@ -130,7 +130,8 @@ fn plan(parts: Vec<Formula>, frequencies: &impl Frequencies, depth: usize) -> Co
             best = (cost, Some(at), None);
         }
     }
-    let alone_max = if best.0 >= EVALUATED * frequency_of(&options, best.1) { ALONE_EVALUATED_MAX } else { ALONE_COMPARED_MAX };
+    let alone_max =
+        if best.0 >= EVALUATED * frequency_of(&options, best.1) { ALONE_EVALUATED_MAX } else { ALONE_COMPARED_MAX };
     for (first, left) in options.iter().enumerate() {
         for (second, right) in options.iter().enumerate().skip(first + 1) {
             let (Some(left), Some(right)) = (left, right) else { continue };

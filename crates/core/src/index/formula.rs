@@ -33,7 +33,7 @@ pub(super) enum Test {
     /// There, and equal to one of these; or, negated, there and equal to none.
     OneOf {
         field: Field,
-        values: Vec<Scalar>,
+        values: Arc<[Scalar]>,
         negated: bool,
     },
     /// A number within the bounds, of which there is at least one.
@@ -246,7 +246,12 @@ fn test(expr: &Expr, wanted: bool, fields: &mut Fields) -> Option<Formula> {
         }
         Expr::Call { function, target: Term::Field(path), arg: Term::Literal(Literal::String(pattern)) } => {
             let field = fields.of(path)?;
-            Some(Formula::Test(Test::Text { field, function: *function, pattern: (**pattern).into(), negated: !wanted }))
+            Some(Formula::Test(Test::Text {
+                field,
+                function: *function,
+                pattern: (**pattern).into(),
+                negated: !wanted,
+            }))
         }
         Expr::Has(path) => has(path, wanted, fields),
         Expr::Bare(Term::Field(path)) => one_of(path, vec![Scalar::Bool(wanted)], true, fields),

@@ -95,8 +95,8 @@ impl MatchIndex {
         self.counts.filters += 1;
         self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
         let fields = &mut self.catalog.fields;
-        let formula = Formula::of_filter(filter, fields)
-            .unwrap_or_else(|| Formula::of(&filter.condition(), true, fields));
+        let formula =
+            Formula::of_filter(filter, fields).unwrap_or_else(|| Formula::of(&filter.condition(), true, fields));
         if formula == Formula::Never {
             self.places.set(id.0, Place::Nowhere);
             return;
