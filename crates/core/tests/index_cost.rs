@@ -75,3 +75,34 @@ fn typed_filters_have_no_candidates_but_matches() {
     }
     assert!(scratch.candidates <= scratch.matches + 5 * 64, "{scratch:?}");
 }
+
+/// Two fields have as many values in the filters, but in the events one of them is nearly always the same.
+#[test]
+fn filters_are_placed_under_what_events_seldom_have() {
+    let event = |n: u64| {
+        let text = format!(r#"{{"region":"r0","session":"s{}"}}"#, n % 40);
+        Event::parse(Bytes::from(text)).unwrap()
+    };
+    let candidates = |observed: bool| {
+        let mut index = MatchIndex::new();
+        let target = Target { shard: Shard(0), slot: Slot(0) };
+        let insert = |index: &mut MatchIndex, id: u64, region: u64, session: u64| {
+            let text = format!(r#"region == "r{region}" && session == "s{session}""#);
+            let filter = Filter::new(vec![], vec![], None, Some(&text)).unwrap();
+            index.insert(FilterId(u32::try_from(id).unwrap()), target, &filter);
+        };
+        (0..40).for_each(|n| insert(&mut index, n, n, n));
+        index.publish(FilterVersion(1));
+        if observed {
+            (0..400).for_each(|n| index.observe(&event(n)));
+        }
+        (40..400).for_each(|n| insert(&mut index, n, 0, n % 40));
+        index.publish(FilterVersion(2));
+        let (mut reader, mut scratch, mut out) = (index.reader(), Scratch::default(), Vec::new());
+        (0..40).for_each(|n| reader.snapshot().matches(&event(n), &mut scratch, &mut out));
+        assert_eq!(scratch.matches, 361);
+        scratch.candidates
+    };
+    let (guessed, seen) = (candidates(false), candidates(true));
+    assert!(seen < guessed, "{seen} candidates after events were seen, {guessed} before");
+}

@@ -30,6 +30,19 @@ struct Counts {
     numeric: Option<SymbolId>,
 }
 
+/// How often events had a symbol, of those that the writer was shown.
+#[derive(Debug, Default)]
+struct Observed {
+    events: u32,
+    hits: Vec<u32>,
+}
+
+/// From so many events on, what was seen counts more than the vocabulary.
+const OBSERVED_MIN: u32 = 256;
+
+/// Then all counts are halved, so that what was seen lately weighs more.
+const OBSERVED_MAX: u32 = 1 << 16;
+
 #[derive(Debug)]
 pub(super) struct Catalog {
     pub(super) fields: Fields,
@@ -44,6 +57,7 @@ pub(super) struct Catalog {
     /// Made for the filter at hand, perhaps in vain.
     fresh: Vec<SymbolId>,
     counts: Vec<Counts>,
+    observed: Observed,
     lookups: Arc<Vec<Lookups>>,
     lookups_changed: bool,
 }
@@ -66,6 +80,7 @@ impl Default for Catalog {
             free: Vec::new(),
             fresh: Vec::new(),
             counts: Vec::new(),
+            observed: Observed::default(),
             lookups: Arc::default(),
             lookups_changed: false,
         }
@@ -82,6 +97,9 @@ impl Catalog {
         if self.uses.len() <= id as usize {
             self.uses.resize(id as usize + 1, 0);
             self.pairs.resize(id as usize + 1, 0);
+        }
+        if let Some(hits) = self.observed.hits.get_mut(id as usize) {
+            *hits = 0;
         }
         self.fresh.push(id);
         self.fields.retain(field);
@@ -220,6 +238,33 @@ impl Catalog {
         Arc::clone(&self.lookups)
     }
 
+    /// Counts the symbols of one event.
+    pub(super) fn observe(&mut self, symbols: impl Iterator<Item = SymbolId>) {
+        let observed = &mut self.observed;
+        observed.events += 1;
+        observed.hits.resize(self.uses.len(), 0);
+        for id in symbols {
+            if let Some(hits) = observed.hits.get_mut(id as usize) {
+                *hits += 1;
+            }
+        }
+        if observed.events == OBSERVED_MAX {
+            observed.events /= 2;
+            observed.hits.iter_mut().for_each(|hits| *hits /= 2);
+        }
+    }
+
+    /// The share of events that had a value or prefix, if enough were seen.
+    fn observed(&self, field: Field, sense: Sense<'_>) -> Option<f64> {
+        if self.observed.events < OBSERVED_MIN {
+            return None;
+        }
+        let (id, _) = self.symbols.find(field, sense)?;
+        let hits = self.observed.hits.get(id as usize).copied().unwrap_or_default();
+        // Half a hit for what was never seen: rare, but not impossible.
+        Some((f64::from(hits) + 0.5) / (f64::from(self.observed.events) + 1.0))
+    }
+
     /// Values of a field that live filters name.
     pub(super) fn values(&self, field: Field) -> usize {
         self.counts.get(field.at()).map_or(0, |counts| counts.values as usize)
@@ -254,10 +299,16 @@ impl Frequencies for Estimates<'_> {
         let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
         match atom {
             Atom::Always => 1.0,
-            Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
-            Atom::Value(field, _) => one_of(self.values(*field)),
-            Atom::Prefix(field, _) => {
-                one_of(self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize))
+            Atom::Present(_) | Atom::Numeric(_) => 0.5,
+            Atom::Value(field, value @ Scalar::Bool(_)) => self.catalog.observed(*field, Sense::of(value)).unwrap_or(0.5),
+            Atom::Value(field, value) => {
+                self.catalog.observed(*field, Sense::of(value)).unwrap_or_else(|| one_of(self.values(*field)))
+            }
+            Atom::Prefix(field, prefix) => {
+                let prefixes = self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize);
+                self.catalog
+                    .observed(*field, Sense::Prefix(prefix.as_bytes()))
+                    .unwrap_or_else(|| one_of(prefixes))
             }
             Atom::Interval { .. } => 0.02,
         }

@@ -78,6 +78,14 @@ pub struct Scratch {
     spare: Vec<Match>,
 }
 
+impl Scratch {
+    /// The symbols of the event that was read last: values and prefixes.
+    pub(super) fn read_symbols(&self) -> impl Iterator<Item = SymbolId> {
+        let values = self.symbols.iter().copied().filter(|id| *id != NONE);
+        values.chain(self.prefixes.iter().map(|(_, id)| *id))
+    }
+}
+
 impl Snapshot {
     #[must_use]
     pub fn version(&self) -> FilterVersion {
@@ -175,9 +183,7 @@ impl Snapshot {
             for length in &lookups.prefix_lengths {
                 let Some(prefix) = text.and_then(|text| text.get(..usize::from(*length))) else { break };
                 if let Some((id, symbol)) = self.symbols.find(*field, Sense::Prefix(prefix)) {
-                    if symbol.paired {
-                        prefixes.push((*field, id));
-                    }
+                    prefixes.push((*field, id));
                     if symbol.head != NONE {
                         heads.push(symbol.head);
                     }

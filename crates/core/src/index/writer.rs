@@ -15,11 +15,11 @@ use super::gates::{self, Group};
 use super::number::hundredths;
 use super::places::{Place, Places};
 use super::program::{self, Reference};
-use super::snapshot::{CLASS, Snapshot, Targets, pair_key};
+use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
 use super::symbols::{NONE, SymbolId};
 use super::table::Table;
 use super::{IndexReader, IndexStats, Target};
-use crate::{Filter, FilterId, FilterVersion};
+use crate::{Event, Filter, FilterId, FilterVersion};
 
 /// The single writer of the index.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct MatchIndex {
     targets: Targets,
     places: Places,
     counts: Counts,
+    scratch: Scratch,
     published: Arc<ArcSwap<Snapshot>>,
 }
 
@@ -78,6 +79,7 @@ impl Default for MatchIndex {
             targets: Targets::default(),
             places: Places::default(),
             counts: Counts::default(),
+            scratch: Scratch::default(),
             published: Arc::new(ArcSwap::from_pointee(empty)),
         }
     }
@@ -123,6 +125,14 @@ impl MatchIndex {
         self.take_out(id.0, place);
         self.places.set(id.0, Place::Vacant);
         true
+    }
+
+    /// Shows the writer an event, so that filters are placed under what is rare in reality. A small share of the
+    /// traffic is enough; without any, what is rare is guessed from the filters.
+    pub fn observe(&mut self, event: &Event) {
+        let snapshot = self.published.load();
+        snapshot.read(event, &mut self.scratch);
+        self.catalog.observe(self.scratch.read_symbols());
     }
 
     /// Makes all changes so far visible to readers at once.
