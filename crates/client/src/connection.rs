@@ -386,9 +386,7 @@ impl<'a> Connection<'a> {
                 let within = Duration::from_millis(reconnect_within_ms).mul_f64(rand::rng().random_range(0.0..=1.0));
                 self.leave_at = Some(Instant::now() + within);
             }
-            Ok(ServerFrame::Error { code, message }) => {
-                tracing::warn!(code, message, "the server did not like a frame");
-            }
+            Ok(ServerFrame::Error { code, message }) => self.hand_on(StreamItem::Notice { code, message }),
             Ok(ServerFrame::Acked { .. } | ServerFrame::Pong { .. } | ServerFrame::Unknown) => {}
             Err(error) => return Err(End::lost(format!("a frame that is none came in: {error}"))),
         }

@@ -8,7 +8,6 @@
 
 mod accept;
 mod acks;
-mod answer;
 mod ask;
 mod backfill;
 mod connection;
@@ -29,7 +28,7 @@ use std::time::Duration;
 
 use evs_api::frames::ServerFrame;
 use evs_api::oplog::Level;
-use evs_core::{Slot, limits};
+use evs_core::Slot;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -61,7 +60,6 @@ struct Gateway {
     app: App,
     dispatchers: Arc<[Arc<Dispatcher>]>,
     acks: Arc<AckBook>,
-    permits: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -84,7 +82,6 @@ pub async fn serve(app: App, listener: TcpListener) -> anyhow::Result<()> {
     let gateway = Gateway {
         dispatchers: (0..cores).map(|_| dispatcher()).collect(),
         acks,
-        permits: Arc::new(Semaphore::new(app.config.connections_max.min(Semaphore::MAX_PERMITS))),
         tasks: TaskTracker::new(),
         app,
     };
@@ -179,8 +176,3 @@ impl Gateway {
         }
     }
 }
-
-/// Requests of a handshake: its head may be so large.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-
-const _: () = assert!(HEAD_BYTES_MAX >= 8 * 1024 && limits::SESSION_EVENTS_MAX > 0, "hyper needs 8 KiB for a head");

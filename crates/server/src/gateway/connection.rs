@@ -8,13 +8,13 @@ use std::time::Duration;
 use evs_api::frames::{CloseCode, ServerFrame};
 use evs_core::{Filter, SubscriberId, limits};
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::dispatcher::Dispatcher;
 use super::encode::{self, Format};
 use super::session::Session;
 use super::sink::Sink;
 use super::wire;
+use crate::auth::Subject;
+use crate::limits::ConnectionGuard;
 use crate::reader::attached::AttachedSession;
 
 /// One write of deliveries, the last of which may be as large as an event can be, and some small frames.
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     pub(super) queued: AtomicBool,
     /// Whether it waits in the list of those whose position moved.
     pub(super) unflushed: AtomicBool,
-    _permit: OwnedSemaphorePermit,
+    _place: Option<ConnectionGuard>,
     state: Mutex<State>,
 }
 
@@ -48,13 +48,16 @@ pub(super) struct Parts {
     pub(super) sink: Sink,
     pub(super) dispatcher: Arc<Dispatcher>,
     pub(super) condition: Option<Box<Filter>>,
+    /// Whose connection it is; `None` where everybody may do everything.
+    pub(super) subject: Option<Box<Subject>>,
     /// Its place among the connections that the gateway takes.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) place: Option<ConnectionGuard>,
 }
 
 pub(super) struct State {
     pub(super) session: Session,
     pub(super) feed: Feed,
+    pub(super) subject: Option<Box<Subject>>,
     /// The client has no credit: its next ack marks it.
     pub(super) starved: bool,
     /// The unsent rest of what was written; while there is one, no delivery is added.
@@ -84,8 +87,8 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     pub(super) fn new(parts: Parts, session: Session, feed: Feed) -> Self {
-        let Parts { attached, subscriber, generation, sink, dispatcher, condition, permit } = parts;
-        let state = State { session, feed, starved: false, pending: Vec::new(), closing_ms: None, left: false };
+        let Parts { attached, subscriber, generation, sink, dispatcher, condition, subject, place } = parts;
+        let state = State { session, feed, subject, starved: false, pending: Vec::new(), closing_ms: None, left: false };
         Self {
             attached,
             subscriber,
@@ -95,7 +98,7 @@ impl Connection {
             condition,
             queued: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
-            _permit: permit,
+            _place: place,
             state: Mutex::new(state),
         }
     }
@@ -251,6 +254,11 @@ impl State {
     /// Whether the connection is on its way out.
     pub(super) fn ending(&self) -> bool {
         self.closing_ms.is_some() || self.left
+    }
+
+    /// Whether the socket has taken all that was written.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.pending.is_empty()
     }
 
     pub(super) fn has_left(&self) -> bool {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::acks::AckBook;
 use super::connection::Connection;
 use super::session::Limits;
+use crate::auth::Authorizer;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
@@ -40,6 +41,7 @@ pub(super) struct Dispatcher {
     pub(super) clock: Clock,
     pub(super) limits: Limits,
     pub(super) shutdown: CancellationToken,
+    pub(super) auth: Authorizer,
     pub(super) acks: Arc<AckBook>,
     /// Reads of the store at a time, of all dispatchers: a storm of returning clients must not become one of reads.
     pub(super) store_reads: Arc<tokio::sync::Semaphore>,
@@ -70,6 +72,7 @@ impl Dispatcher {
             clock: app.clock.clone(),
             limits,
             shutdown: app.shutdown.clone(),
+            auth: app.auth.clone(),
             acks,
             store_reads,
             connections: Mutex::default(),

@@ -6,12 +6,9 @@ use std::time::Duration;
 use evs_api::frames::{CloseCode, Gap, GapReason, Resumed, ServerFrame, Welcome};
 use evs_api::oplog::Level;
 use evs_core::{ConsumerName, Filter, Seq, SubscriberId};
-use hyper::StatusCode;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
-use super::answer::Refusal;
 use super::ask::Ask;
 use super::backfill;
 use super::connection::{Connection, Feed, Parts};
@@ -20,6 +17,9 @@ use super::encode::{self, Format};
 use super::resume::{Begin, Resume, resume};
 use super::session::{Acking, Session};
 use super::sink::Sink;
+use crate::auth::{Subject, no_such_subscriber};
+use crate::http::problem::{ApiError, ApiResult};
+use crate::limits::ConnectionGuard;
 use crate::ports::PortError;
 use crate::ports::delivery_queue::{Attached, Start};
 use crate::ports::filter_store::SubscriberRecord;
@@ -44,12 +44,16 @@ pub(super) struct Joining {
     generation: u64,
     condition: Option<Box<Filter>>,
     since_ms: Option<i64>,
-    permit: OwnedSemaphorePermit,
+    /// As the client calls it.
+    name: SubscriberId,
+    subject: Subject,
+    /// Its place among the gateway's connections; with an event stream it stays with the HTTP connection.
+    pub(super) place: Option<ConnectionGuard>,
 }
 
 /// Why it did not work this time.
 enum Failed {
-    Refused(Refusal),
+    Refused(ApiError),
     /// It may work in a moment.
     Now(String),
 }
@@ -63,52 +67,43 @@ impl From<PortError> for Failed {
 impl Gateway {
     /// # Errors
     /// The refusal to answer instead of an upgrade.
-    pub(super) async fn join(&self, ask: Ask) -> Result<Joining, Refusal> {
-        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
-            self.app.metrics.rate_limited.inc();
-            let detail = format!("this gateway has its {} connections", self.app.config.connections_max);
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail));
-        };
+    pub(super) async fn join(&self, ask: Ask) -> ApiResult<Joining> {
         let deadline = Instant::now() + JOIN_WAIT;
         let mut backoff = Backoff::default();
         loop {
             if self.app.shutdown.is_cancelled() {
-                return Err(Refusal::unavailable("this gateway is stopping"));
+                return Err(ApiError::unavailable("this gateway is stopping", "shutdown"));
             }
             let problem = match timeout_at(deadline, self.try_join(&ask, deadline)).await {
-                Ok(Ok(found)) => return Ok(self.joining(ask, found, permit)),
+                Ok(Ok(found)) => return Ok(self.joining(ask, found)),
                 Ok(Err(Failed::Refused(refusal))) => return Err(refusal),
                 Ok(Err(Failed::Now(problem))) => problem,
                 Err(_) => "it took too long".to_owned(),
             };
             let waited = timeout_at(deadline, backoff.wait(&self.app.shutdown)).await;
             if waited.is_err() || Instant::now() >= deadline {
-                return Err(Refusal::unavailable(problem));
+                return Err(ApiError::unavailable("the queue cannot be attached to now; try again", problem));
             }
         }
     }
 
     async fn try_join(&self, ask: &Ask, deadline: Instant) -> Result<Found, Failed> {
-        let unknown = || {
-            let detail = format!("there is no subscriber {}", ask.subscriber);
-            let refusal = Refusal::new(StatusCode::NOT_FOUND, "not_found", detail);
-            Failed::Refused(refusal.hint("a subscriber is made by its first filter: POST /filters"))
-        };
-        let record = self.app.filters.subscriber(&ask.subscriber).await?.ok_or_else(unknown)?;
+        let (unknown, wish) = (|| Failed::Refused(no_such_subscriber(&ask.subscriber)), &ask.wish);
+        let record = self.app.filters.subscriber(&ask.internal).await?.ok_or_else(unknown)?;
         let (shard, slot) = (record.shard, record.slot);
         let reader = self.app.readers.shard(shard);
         let top = reader.with_window(|window| window.top(slot));
-        let start = match (&ask.consumer, &ask.begin) {
+        let start = match (&wish.consumer, &wish.begin) {
             (None, _) => Start::Observe,
             (Some(_), Begin::Latest) => Start::At(top.ok_or_else(not_following)?),
-            (Some(_), _) if ask.since_ms.is_some() => Start::At(top.ok_or_else(not_following)?),
+            (Some(_), _) if wish.since_ms.is_some() => Start::At(top.ok_or_else(not_following)?),
             (Some(_), _) => Start::Earliest,
         };
-        if let Some(consumer) = &ask.consumer {
+        if let Some(consumer) = &wish.consumer {
             self.supersede(&record, consumer);
             self.acks.settle(shard, slot).await;
         }
-        let consumer = ask.consumer.clone().unwrap_or_else(ConsumerName::default_consumer);
+        let consumer = wish.consumer.clone().unwrap_or_else(ConsumerName::default_consumer);
         let attached = self.app.queue.attach(shard, slot, &consumer, start).await?;
         if attached.removed {
             return Err(unknown());
@@ -120,8 +115,8 @@ impl Gateway {
         if epoch != attached.state.epoch {
             return Err(Failed::Now("the delivery log has another epoch by now".to_owned()));
         }
-        let mut resume = resume(shard, slot, &ask.begin, ask.observes(), &attached, top);
-        if ask.since_ms.is_some() {
+        let mut resume = resume(shard, slot, &wish.begin, ask.observes(), &attached, top);
+        if wish.since_ms.is_some() {
             resume = Resume { next: Seq(top.0 + 1), resumed: Resumed::Backfill, gap: None, ..resume };
         }
         let hot = reader.with_window(|window| resume.next > top || window.find(slot, resume.next, 1).is_some());
@@ -146,24 +141,27 @@ impl Gateway {
         }
     }
 
-    fn joining(&self, ask: Ask, found: Found, permit: OwnedSemaphorePermit) -> Joining {
+    fn joining(&self, ask: Ask, found: Found) -> Joining {
         let Found { record, attached, resume, top, generation } = found;
         let acking = ask.acking();
+        let Ask { subject, subscriber, internal: _, wish, speaks: _ } = ask;
         let sent = Seq(resume.next.0 - 1);
         Joining {
             gateway: self.clone(),
             dispatcher: self.dispatcher(record.slot).clone(),
             subscriber: record.id,
-            attached: AttachedSession::new(record.shard, record.slot, ask.consumer, sent),
+            attached: AttachedSession::new(record.shard, record.slot, wish.consumer, sent),
             acking,
             acked: attached.row,
             resume,
             top,
             epoch: attached.state.epoch,
             generation,
-            condition: ask.condition,
-            since_ms: ask.since_ms,
-            permit,
+            condition: wish.condition,
+            since_ms: wish.since_ms,
+            name: subscriber,
+            subject,
+            place: None,
         }
     }
 }
@@ -190,10 +188,9 @@ impl Joining {
         let limits = self.dispatcher.limits;
         let format = if matches!(sink, Sink::WebSocket(_)) { Format::WebSocket } else { Format::EventStream };
         let (shard, slot) = (self.attached.shard, self.attached.slot);
-        let name = self.attached.consumer.clone();
         let welcome = ServerFrame::Welcome(Welcome {
-            subscriber: self.subscriber.to_string(),
-            consumer: name.as_ref().map(ToString::to_string).unwrap_or_default(),
+            subscriber: self.name.to_string(),
+            consumer: self.attached.consumer.as_ref().map(ToString::to_string).unwrap_or_default(),
             epoch: self.epoch.to_string(),
             next: self.resume.next.0,
             top: self.top.0,
@@ -231,7 +228,8 @@ impl Joining {
             sink,
             dispatcher: self.dispatcher.clone(),
             condition: self.condition,
-            permit: self.permit,
+            subject: Some(self.subject).filter(Subject::is_authenticated).map(Box::new),
+            place: self.place,
         };
         let connection = Arc::new(Connection::new(parts, session, feed));
         connection.write(&mut connection.lock(), &bytes);

@@ -51,6 +51,14 @@ impl Sink {
         }
     }
 
+    /// [`Self::writable`] for somebody beside the flush task, which has the one place of a poll.
+    pub(super) async fn writable_too(&self) -> io::Result<()> {
+        match self {
+            Self::WebSocket(stream) => stream.writable().await,
+            Self::EventStream(_) => self.writable().await,
+        }
+    }
+
     /// Ends the connection now, whatever the other side does; its reader sees the end.
     pub(super) fn shutdown(&self) {
         match self {

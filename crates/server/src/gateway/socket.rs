@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use evs_api::frames::CloseCode;
+use evs_api::frames::{CloseCode, ServerFrame};
 use evs_core::limits;
 use tokio::net::TcpStream;
 
@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::session::Said;
 use super::sink::Sink;
 use super::wire::{self, Decoder, Message};
+use crate::auth::Subject;
 
 /// Reads of one readiness; more wait for their turn.
 const READS_MAX: usize = 16;
@@ -103,8 +104,12 @@ fn heard(connection: &Arc<Connection>, message: &Message<'_>) -> bool {
                 connection.write_frame(&mut state, &frame);
                 connection.close(&mut state, code, now_ms);
             }
-            // Where no token was asked for there is none to renew.
-            Said::Refresh(_token) => {}
+            Said::Refresh(token) => {
+                // Where no token was asked for there is none to renew.
+                if let Some(subject) = state.subject.clone() {
+                    tokio::spawn(refresh(connection.clone(), subject, token));
+                }
+            }
         },
         Message::Ping(payload) => {
             let mut pong = Vec::with_capacity(payload.len() + 2);
@@ -119,6 +124,21 @@ fn heard(connection: &Arc<Connection>, message: &Message<'_>) -> bool {
         }
     }
     true
+}
+
+/// Checks the new token beside the reading: a key may have to be fetched.
+async fn refresh(connection: Arc<Connection>, subject: Box<Subject>, token: String) {
+    let renewed = connection.dispatcher.auth.refresh(&subject, &token).await;
+    let mut state = connection.lock();
+    match renewed {
+        Ok(renewed) => state.subject = Some(Box::new(renewed)),
+        Err(error) => {
+            connection.dispatcher.metrics.auth_failures.inc();
+            let problem = error.problem();
+            let frame = ServerFrame::Error { code: problem.code, message: problem.detail };
+            connection.write_frame(&mut state, &frame);
+        }
+    }
 }
 
 /// The code of a connection that ends because the server does.

@@ -1,64 +1,76 @@
 //! The WebSocket handshake: hyper answers 101, then the TCP socket is taken over and spoken to directly.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use bytes::Bytes;
-use evs_api::frames::SUBPROTOCOL;
-use http_body_util::{Either, Full};
-use hyper::header::{
-    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+use axum::body::Body;
+use axum::http::StatusCode;
+use axum::http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
+use axum::response::Response;
+use bytes::Bytes;
+use evs_api::frames::SUBPROTOCOL;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Answer, Refusal};
+use super::accept::Place;
 use super::ask::Ask;
 use super::sink::Sink;
 use super::{Gateway, Joining, socket};
+use crate::http::problem::{ApiError, ApiResult};
 
 /// Between our 101 and the socket in our hands is only hyper's write of it.
 const UPGRADE_WAIT: Duration = Duration::from_secs(10);
 
 /// What makes a request a WebSocket handshake; its key.
-pub(super) fn key(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let has = |name, word: &str| {
+pub(super) fn key(headers: &HeaderMap) -> ApiResult<HeaderValue> {
+    let has = |name: HeaderName, word: &str| {
         let values = headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(word))
     };
     if !has(CONNECTION, "upgrade") || !has(UPGRADE, "websocket") {
-        let refusal = Refusal::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this is a WebSocket endpoint");
-        return Err(refusal.hint("use a WebSocket client such as websocat, or /sse/{subscriber} for an event stream"));
+        let hint = "use a WebSocket client such as websocat, or /sse/{subscriber} for an event stream";
+        return Err(upgrade_required("this is a WebSocket endpoint").with_hint(hint));
     }
     if !has(SEC_WEBSOCKET_VERSION, "13") {
-        let detail = "only version 13 of the WebSocket protocol is spoken here";
-        return Err(Refusal::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail));
+        return Err(upgrade_required("only version 13 of the WebSocket protocol is spoken here"));
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).cloned();
-    key.ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", "Sec-WebSocket-Key is missing"))
+    key.ok_or_else(|| ApiError::bad_request("bad_request", "Sec-WebSocket-Key is missing"))
+}
+
+fn upgrade_required(detail: &str) -> ApiError {
+    ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
+        .with_header(UPGRADE, HeaderValue::from_static("websocket"))
+        .with_header(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
 }
 
 /// Joins before the 101, so that a refusal is a plain answer.
 pub(super) async fn handle(
     gateway: &Gateway,
     ask: Ask,
+    place: &Place,
     key: &HeaderValue,
     upgrade: OnUpgrade,
-) -> Result<Answer, Refusal> {
+) -> ApiResult<Response> {
+    ask.identify(place)?;
     let speaks = ask.speaks;
-    let joining = gateway.join(ask).await?;
+    let mut joining = gateway.join(ask).await?;
+    // The place goes over to the session: hyper's part of the connection ends here.
+    joining.place = place.lock().unwrap_or_else(PoisonError::into_inner).take();
     gateway.tasks.spawn(take_over(joining, upgrade));
-    let mut answer = Response::new(Either::Left(Full::new(Bytes::new())));
+    let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
-    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.map_err(|error| Refusal::unavailable(error.to_string()))?);
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.map_err(ApiError::internal)?);
     if speaks {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }

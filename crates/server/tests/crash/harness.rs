@@ -250,7 +250,7 @@ impl Tail {
                     Some(Ok(StreamItem::Disconnected { .. })) => {
                         self.reconnects.fetch_add(1, Ordering::Relaxed);
                     }
-                    Some(Ok(StreamItem::Connected(_) | StreamItem::CaughtUp)) => {}
+                    Some(Ok(StreamItem::Connected(_) | StreamItem::CaughtUp | StreamItem::Notice { .. })) => {}
                     Some(Ok(StreamItem::Checkpoint { .. })) => cursor = deliveries.cursor(),
                     Some(Err(error)) => bail!("{} as {}: {error}", self.subscriber, self.consumer),
                     None => bail!("{} as {}: the stream ended", self.subscriber, self.consumer),

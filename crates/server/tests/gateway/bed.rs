@@ -10,7 +10,7 @@ use evs_core::log::EntryBuilder;
 use evs_core::log::compact::{self, Budget};
 use evs_core::{Event, FilterId, FilterVersion, Offset, Partition, Seq, Shard, SubscriberId};
 use evs_server::app::App;
-use evs_server::auth::{AuthConfig, Authorizer};
+use evs_server::auth::Authorizer;
 use evs_server::backend::memory::{MemoryFilters, MemoryLog, MemoryQueue};
 use evs_server::clock::Clock;
 use evs_server::config::Config;
@@ -18,9 +18,9 @@ use evs_server::gateway;
 use evs_server::limits::{Limits, LimitsConfig};
 use evs_server::metrics::Metrics;
 use evs_server::oplog::OpLog;
-use evs_server::ports::DeliveryQueue;
 use evs_server::ports::delivery_queue::{Append, Appended};
 use evs_server::ports::filter_store::{FilterDraft, FilterRecord};
+use evs_server::ports::DeliveryQueue;
 use evs_server::reader::Readers;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,14 +60,14 @@ impl Bed {
         port.open(SHARD, FilterVersion(0)).await.unwrap();
         let readers = Readers::start(&port, &metrics, &oplog, &shutdown);
         let app = App {
+            auth: Authorizer::off(clock.clone()),
+            limits: Arc::new(Limits::new(LimitsConfig::from(&config))),
             config: Arc::new(config),
             clock: clock.clone(),
             log: Arc::new(MemoryLog::new(1, clock.clone())),
             queue: port,
             filters: Arc::new(MemoryFilters::new(1, clock.clone())),
             readers,
-            auth: Authorizer::new(&AuthConfig::default(), clock.clone()).unwrap(),
-            limits: Arc::new(Limits::new(LimitsConfig::default())),
             activity: evs_server::matcher::Activity::default(),
             metrics,
             oplog,
@@ -96,7 +96,7 @@ impl Bed {
     }
 
     pub(crate) async fn deliver_sized(&mut self, to: &[&FilterRecord], count: usize, bytes: usize) {
-        let state = self.queue.state(SHARD).await.unwrap();
+        let state = self.queue.open(SHARD, FilterVersion(0)).await.unwrap();
         let claim = self.queue.claim(SHARD, state.epoch, PARTITION).await.unwrap().unwrap();
         // After a roll-back the matcher would refill from the event log; so does this hand, with the same events.
         let from = claim.next.unwrap_or(Offset(0)).0;
@@ -210,7 +210,7 @@ impl Client {
     pub(crate) async fn frame(&mut self) -> ServerFrame {
         loop {
             match self.message().await {
-                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Text(text) => return evs_client::frames::parse(&text).unwrap(),
                 Message::Ping(_) => {}
                 other => panic!("{other:?} is no frame"),
             }
@@ -267,9 +267,7 @@ impl Client {
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             match timeout(DEADLINE, self.socket.next()).await.expect("a close in time") {
-                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
-                    return (code.into(), reason.to_string());
-                }
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => return (code.into(), reason.to_string()),
                 Some(Ok(_)) => {}
                 other => panic!("{other:?} instead of a close frame"),
             }

@@ -156,3 +156,30 @@ async fn an_observer_begins_at_the_end_and_moves_nothing() {
     assert!(matches!(all.frame().await, ServerFrame::Error { .. }));
     assert_eq!(bed.acked(&user).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn since_reads_the_event_log_and_hands_over_without_a_seam() {
+    let mut bed = Bed::start().await;
+    let user = bed.subscriber_with("user_1", r#"{"where":"n >= 2"}"#).await;
+    let other = bed.subscriber("user_2").await;
+    // Offsets 0..=3 went to somebody else and 4, 5 to both: the backfill asks the filters, not the queue.
+    bed.deliver(&[&other], 4).await;
+    bed.deliver(&[&other, &user], 2).await;
+    let mut client = bed.connect("/ws/user_1?since=beginning&consumer=late").await;
+    let welcome = client.welcome().await;
+    assert_eq!((welcome.next, welcome.resumed), (3, Resumed::Backfill));
+    for offset in 2..6 {
+        let event = client.event().await;
+        assert_eq!((event.seq, event.position), (None, Some(format!("0:{offset}"))));
+        assert_eq!(event.filters, [user.id.0]);
+    }
+    bed.deliver(&[&user], 2).await;
+    let event = client.event().await;
+    assert_eq!((event.seq, event.data.get()), (Some(3), r#"{"n":6,"pad":""}"#));
+    assert_eq!(client.seqs(1).await, [4]);
+    // The consumer is new, and what was backfilled is not its to ack.
+    client.ack(4).await;
+    let mut nothing = bed.connect("/ws/user_1?since=1s&where=n%20%3E%20100&observe=true").await;
+    nothing.welcome().await;
+    assert!(matches!(nothing.frame().await, ServerFrame::CaughtUp { seq: 4 }));
+}

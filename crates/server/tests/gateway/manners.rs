@@ -98,7 +98,7 @@ async fn a_deleted_subscriber_is_told_to_stop() {
     bed.app.filters.delete_subscriber(&user.subscriber).await.unwrap();
     bed.queue.remove(SHARD, user.slot).await.unwrap();
     assert_eq!(client.closed().await, (4504, "not_found".into()));
-    assert_eq!(bed.try_connect("/ws/user_1", true).await.err(), Some((404, "not_found".into())));
+    assert_eq!(bed.try_connect("/ws/user_1", true).await.err(), Some((404, "unknown_subscriber".into())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,8 +95,8 @@ async fn each_wrong_cursor_has_its_own_answer() {
     assert_eq!(code(client.frame().await), "foreign_cursor");
     let refused = |path: &'static str| bed.try_connect(path, true);
     assert_eq!(refused("/ws/user_1?cursor=AAAA").await.err(), Some((400, "invalid_cursor".into())));
-    assert_eq!(refused("/ws/nobody").await.err(), Some((404, "not_found".into())));
-    assert_eq!(refused("/ws/user_1?where=amount%20%3E").await.err(), Some((400, "invalid_where".into())));
+    assert_eq!(refused("/ws/nobody").await.err(), Some((404, "unknown_subscriber".into())));
+    assert_eq!(refused("/ws/user_1?where=amount%20%3E").await.err(), Some((422, "invalid_where".into())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,6 +124,7 @@ async fn a_new_epoch_closes_and_a_checkpoint_keeps_what_was_seen_out() {
     let event = client.event().await;
     assert_eq!((event.seq, event.data.get()), (Some(16), r#"{"n":15,"pad":""}"#));
     assert_eq!(client.seqs(1).await, [17]);
+    assert!(matches!(client.frame().await, ServerFrame::CaughtUp { seq: 17 }));
     client.silent().await;
 }
 

@@ -40,6 +40,10 @@ impl Dispatcher {
         if state.ending() {
             return false;
         }
+        if state.subject.as_ref().and_then(|subject| subject.expires_ms()).is_some_and(|end_ms| end_ms <= now_ms) {
+            connection.close(&mut state, CloseCode::TokenExpired, now_ms);
+            return false;
+        }
         let due = match connection.format() {
             Format::WebSocket => state.session.tick(now_ms, &self.limits),
             Format::EventStream => {
