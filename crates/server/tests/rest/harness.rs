@@ -54,6 +54,8 @@ impl TestServer {
         let url = |role| format!("http://{}", server.addr(role).unwrap());
         let (api, gateway, matcher) = (url(Role::Api), url(Role::Gateway), url(Role::Matcher));
         let app = server.app().clone();
+        // The client asks for TLS in general, so for a provider too; a second installation is refused and no harm.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         let running = tokio::spawn(server.run());
         Self { app, url: api, gateway, matcher, shutdown, client, token: None, running, _folder: folder }
