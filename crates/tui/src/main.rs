@@ -1,1 +1,2 @@
+//! `evs-tui`.
 fn main() {}
