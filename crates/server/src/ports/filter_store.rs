@@ -1,0 +1,154 @@
+//! Filters, the subscribers that they make, and the version that counts every change.
+
+use async_trait::async_trait;
+use evs_core::{ConsumerName, FilterId, FilterVersion, Shard, Slot, SubscriberId};
+
+use super::{PortError, PortResult};
+
+/// # Contract
+///
+/// Every change bumps one `version` in its own transaction, so that versions are dense in commit order and
+/// `changes_since` misses none. A subscriber gets its shard and a slot that was never given before in the transaction
+/// that creates its first filter, and keeps both until it is deleted.
+#[async_trait]
+pub trait FilterStore: Send + Sync + std::fmt::Debug {
+    /// Creates, or replaces where the subscriber has a filter of that name; all or nothing. Answers in the same order.
+    async fn put(&self, drafts: Vec<FilterDraft>) -> Result<Vec<Put>, StoreError>;
+
+    /// Replaces a filter; only if it still has version `expected`, where that is given.
+    async fn update(
+        &self,
+        id: FilterId,
+        draft: FilterDraft,
+        expected: Option<FilterVersion>,
+    ) -> Result<Option<FilterRecord>, StoreError>;
+
+    /// `Ok(None)` where there is none.
+    async fn delete(&self, id: FilterId, expected: Option<FilterVersion>) -> Result<Option<FilterRecord>, StoreError>;
+
+    /// Removes the subscriber and its filters. Its slot is never given again. `Ok(None)` where there is none.
+    async fn delete_subscriber(&self, id: &SubscriberId) -> Result<Option<SubscriberRecord>, StoreError>;
+
+    async fn filter(&self, id: FilterId) -> PortResult<Option<FilterRecord>>;
+
+    /// By id, those after `after`, of one subscriber if given.
+    async fn filters(
+        &self,
+        subscriber: Option<&SubscriberId>,
+        after: FilterId,
+        max: usize,
+    ) -> PortResult<Vec<FilterRecord>>;
+
+    async fn subscriber(&self, id: &SubscriberId) -> PortResult<Option<SubscriberRecord>>;
+
+    /// By id, those after `after`.
+    async fn subscribers(&self, after: Option<&SubscriberId>, max: usize) -> PortResult<Vec<SubscriberRecord>>;
+
+    async fn version(&self) -> PortResult<FilterVersion>;
+
+    /// What changed after `version`, in order of version, at most `max`; what was created and removed since appears
+    /// only as removed.
+    async fn changes_since(&self, version: FilterVersion, max: usize) -> PortResult<Vec<FilterChange>>;
+
+    /// Waits until the store may have a newer version than `version`, or for `wait`: a wake-up, not a promise.
+    async fn changed(&self, version: FilterVersion, wait: std::time::Duration);
+
+    /// A matcher's sign of life: what it has applied. Reports older than `MATCHER_TTL_S` are not live.
+    async fn report(&self, report: InstanceReport) -> PortResult<()>;
+
+    /// The reports that are live.
+    async fn reports(&self) -> PortResult<Vec<InstanceReport>>;
+}
+
+/// A matcher, api or gateway that has not reported for so long counts as dead.
+pub const INSTANCE_TTL_S: f64 = 6.0;
+
+/// A filter as it should become. Its `where` was parsed and its limits checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterDraft {
+    pub subscriber: SubscriberId,
+    pub name: Option<ConsumerName>,
+    /// The JSON of [`evs_api::filters::FilterFields`] without subscriber and name: the stored form, additive.
+    pub spec: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterRecord {
+    pub id: FilterId,
+    pub subscriber: SubscriberId,
+    pub shard: Shard,
+    pub slot: Slot,
+    pub name: Option<ConsumerName>,
+    pub spec: String,
+    pub version: FilterVersion,
+    pub created_ms: i64,
+    pub updated_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Put {
+    pub record: FilterRecord,
+    pub outcome: PutOutcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    Created,
+    Updated,
+    /// The same filter was there; its version did not change.
+    Unchanged,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriberRecord {
+    pub id: SubscriberId,
+    pub shard: Shard,
+    pub slot: Slot,
+    pub filters: u32,
+    pub created_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FilterChange {
+    Put(FilterRecord),
+    Removed { id: FilterId, version: FilterVersion },
+}
+
+impl FilterChange {
+    #[must_use]
+    pub fn version(&self) -> FilterVersion {
+        match self {
+            Self::Put(record) => record.version,
+            Self::Removed { version, .. } => *version,
+        }
+    }
+}
+
+/// One instance's sign of life.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct InstanceReport {
+    pub id: String,
+    pub roles: Vec<String>,
+    pub filter_version: u64,
+    pub connections: u64,
+    pub uptime_s: f64,
+    pub problem: Option<String>,
+    /// Set by the store.
+    #[serde(default)]
+    pub age_s: f64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It was changed meanwhile.
+    #[error("the filter has version {actual}, not the expected one")]
+    Changed { actual: FilterVersion },
+    #[error("the subscriber would have more than {max} filters")]
+    TooManyFilters { max: usize },
+    #[error("another filter of this subscriber has that name")]
+    NameTaken,
+    #[error("a filter cannot move to another subscriber; create it there and delete it here")]
+    OtherSubscriber,
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
