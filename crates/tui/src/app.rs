@@ -153,6 +153,13 @@ impl App {
             Some(Overlay::Confirm(_)) => return &[C::Confirm],
             None => {}
         }
+        self.contexts_below()
+    }
+
+    /// Those of the screen itself, whatever lies over it.
+    #[must_use]
+    pub fn contexts_below(&self) -> &'static [Context] {
+        use Context as C;
         match self.screen() {
             Screen::Overview => &[C::Overview, C::Global],
             Screen::Subscribers => &[C::Subscribers, C::List, C::Global],

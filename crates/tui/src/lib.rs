@@ -16,3 +16,4 @@ pub mod list;
 pub mod message;
 pub mod symbols;
 pub mod theme;
+pub mod view;
