@@ -172,7 +172,7 @@ impl<'t> Parser<'t> {
         let right = self.term(right, &operator)?;
         if let Some(second) = self.take_relation_operator() {
             let message = format!("`{}` after a comparison: comparisons do not chain", second.text());
-            return self.error(self.tokens[self.at - 1].span.clone(), message, "write a < x && x < b");
+            return self.error(self.tokens[self.at - 1].span.clone(), message, "join two comparisons: a < x && x < b");
         }
         let expr = match operator {
             Relation::Compare(op) => Expr::Compare { op, left, right },
@@ -253,6 +253,11 @@ impl<'t> Parser<'t> {
             Kind::End => Ok(()),
             Kind::Symbol(")") => self.error(self.span(), "this `)` closes nothing", "leave it out or open it before"),
             Kind::Symbol("]") => self.error(self.span(), "this `]` closes nothing", "leave it out or open it before"),
+            Kind::Symbol("!") => self.error(
+                self.span(),
+                "`!` stands before what it negates",
+                "write x != 1, or !(x in [...]) for not in",
+            ),
             _ => self.unexpected("an operator such as && or =="),
         }
     }
@@ -265,18 +270,37 @@ impl<'t> Parser<'t> {
             Kind::End => self.error(span, format!("the expression ends where {wanted} should follow"), ""),
             Kind::Symbol(symbol) => match hints::for_symbol(symbol) {
                 Some((message, hint)) => self.error(span, message, self.glued_hint(symbol).unwrap_or(hint)),
-                None => self.error(span, format!("expected {wanted}, not `{symbol}`"), ""),
+                None => self.error(span, format!("expected {wanted}, not `{symbol}`"), self.joining_hint()),
             },
             Kind::Word(word) => {
-                let hint = hints::for_word_operator(word).unwrap_or_default();
+                let hint = hints::for_word_operator(word).unwrap_or_else(|| self.joining_hint().to_owned());
                 self.error(span, format!("expected {wanted}, not `{word}`"), hint)
             }
-            Kind::Number(_) => self.error(span, format!("expected {wanted}, not a number"), ""),
-            Kind::String(_) => self.error(span, format!("expected {wanted}, not a string"), ""),
+            Kind::Number(_) => self.error(span, format!("expected {wanted}, not a number"), self.joining_hint()),
+            Kind::String(_) => self.error(span, format!("expected {wanted}, not a string"), self.joining_hint()),
         }
     }
 
-    /// For two-character operators of other languages: `=>`, `=<`, `=~`, and `<>` seen from its second half.
+    /// For an operand, or a comma, right after an operand.
+    fn joining_hint(&self) -> &'static str {
+        let after_operand = self.at.checked_sub(1).is_some_and(|last| match self.tokens[last].kind {
+            Kind::Word(word) => word != "in",
+            Kind::Number(_) | Kind::String(_) | Kind::Symbol(")" | "]") => true,
+            _ => false,
+        });
+        match self.peek() {
+            Kind::Number(_) if after_operand && self.text[self.span()].starts_with('.') => {
+                "a place in a list is written in brackets: x[0]"
+            }
+            Kind::Word(_) | Kind::Number(_) | Kind::String(_) if after_operand => "join conditions with && or ||",
+            Kind::Symbol(",") if after_operand => {
+                "join conditions with && or ||; a list is written in brackets: [1, 2]"
+            }
+            _ => "",
+        }
+    }
+
+    /// For the operators of other languages that begin with a single `=`.
     fn glued_hint(&self, symbol: &str) -> Option<&'static str> {
         let start = self.span().start;
         match (symbol, self.text[start..].chars().nth(1)) {

@@ -128,6 +128,9 @@ impl Parser<'_> {
                 return self.error(open, message, "split it over several filters");
             }
             if !self.take_symbol(",") && !self.at_symbol("]") {
+                if matches!(self.peek(), Kind::Word(_) | Kind::Number(_) | Kind::String(_)) {
+                    return self.error(self.span(), "expected `,` or `]`", "separate the values by commas: [1, 2]");
+                }
                 return self.unclosed(open, "[", "`,` or `]`");
             }
         }
@@ -163,11 +166,18 @@ impl Parser<'_> {
     fn has(&mut self, start: usize) -> Result<Operand, ParseError> {
         let open = self.span();
         self.advance();
+        if self.at_symbol(")") {
+            let span = open.start..self.span().end;
+            return self.error(span, "has(...) asks for a field", "write has(device.os) or has(test)");
+        }
         let arg = self.member()?;
         let Node::Term(Term::Field(path)) = arg.node else {
             return self.error(arg.span, "has(...) asks for a field", "write has(device.os) or has(test)");
         };
         if !self.take_symbol(")") {
+            if matches!(self.peek(), Kind::Symbol("==" | "!=" | "<" | "<=" | ">" | ">=" | "&&" | "||" | ",")) {
+                return self.error(self.span(), "has(...) takes one field and nothing else", "write has(x) && x == 1");
+            }
             return self.unclosed(open, "(", "`)`");
         }
         self.node(Node::Expr(Expr::Has(path)), start..self.end())
