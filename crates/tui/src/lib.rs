@@ -5,8 +5,13 @@
 //! the data (from a server, a demo or a file), [`terminal`] owns the terminal and gives it back.
 
 pub mod app;
+pub mod args;
+pub mod clock;
+pub mod config;
 pub mod data;
+pub mod demo;
 pub mod expression;
+pub mod feed;
 pub mod find;
 pub mod format;
 pub mod input;
@@ -14,6 +19,10 @@ pub mod json;
 pub mod keymap;
 pub mod list;
 pub mod message;
+pub mod persist;
+pub mod run;
 pub mod symbols;
+pub mod target;
+pub mod terminal;
 pub mod theme;
 pub mod view;
