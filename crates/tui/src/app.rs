@@ -134,6 +134,12 @@ impl App {
         self.nav.screen()
     }
 
+    /// Too low for a list and a detail one above the other.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.size.1 < 18 && self.size.0 < 76
+    }
+
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.data_at_ms.is_some_and(|at| self.now_ms - at > STALE_MS)
@@ -147,7 +153,7 @@ impl App {
             return &[C::Prompt];
         }
         match &self.overlay {
-            Some(Overlay::Help(_)) => return &[C::Prompt],
+            Some(Overlay::Help(_)) => return &[C::Help],
             Some(Overlay::Text(_) | Overlay::Why(_)) => return &[C::Pager],
             Some(Overlay::Form(_)) => return &[C::Form],
             Some(Overlay::Confirm(_)) => return &[C::Confirm],

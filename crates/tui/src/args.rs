@@ -16,7 +16,6 @@ use crate::theme::{ColorChoice, Theme};
                   attach to a server\n  evs-tui -c prod --read-only         a context of `evs`, nothing can be changed\n\n\
                   Press ? inside for the keys."
 )]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct Args {
     /// The api role [default: the context's, else http://localhost:8001]
     #[arg(long, env = "EVS_SERVER", value_name = "URL")]

@@ -12,7 +12,6 @@ use crate::theme::{self, Theme};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Config {
     pub theme: Theme,
     pub ascii: bool,

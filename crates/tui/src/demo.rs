@@ -4,6 +4,7 @@
 mod answers;
 mod cast;
 mod report;
+pub mod stage;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

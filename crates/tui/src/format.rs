@@ -35,6 +35,12 @@ pub fn short(n: f64) -> String {
     }
 }
 
+/// A whole number, shortened from a thousand on.
+#[must_use]
+pub fn short_count(n: u64) -> String {
+    if n < 1000 { n.to_string() } else { short(n as f64) }
+}
+
 /// A rate in the unit the operator chose.
 #[must_use]
 pub fn rate(per_s: f64, per_minute: bool) -> String {
@@ -43,7 +49,6 @@ pub fn rate(per_s: f64, per_minute: bool) -> String {
 
 #[must_use]
 pub fn bytes(n: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let n = n as f64;
     if n >= 1_073_741_824.0 {
         format!("{:.1} GiB", n / 1_073_741_824.0)
@@ -65,7 +70,6 @@ pub fn seconds(s: f64) -> String {
     if s < 9.95 {
         return format!("{s:.1}s");
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above; saturates")]
     let s = s.round() as u64;
     match s {
         0..60 => format!("{s}s"),
@@ -73,6 +77,14 @@ pub fn seconds(s: f64) -> String {
         3600..86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
         _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3600),
     }
+}
+
+/// A span that is a round number of minutes or hours loses the rest: `2m`, `1h`.
+#[must_use]
+pub fn span(s: f64) -> String {
+    let text = seconds(s);
+    let text = text.strip_suffix("00s").filter(|t| t.ends_with('m')).unwrap_or(&text);
+    text.strip_suffix("00m").filter(|t| t.ends_with('h')).unwrap_or(text).to_owned()
 }
 
 #[must_use]
@@ -89,7 +101,6 @@ pub fn millis(ms: f64) -> String {
 /// Time since `then_ms`, never negative: two machines' clocks differ.
 #[must_use]
 pub fn age_ms(now_ms: i64, then_ms: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "ages are far below 2^53 ms")]
     let age = now_ms.saturating_sub(then_ms).max(0) as f64;
     age / 1000.0
 }
@@ -154,6 +165,7 @@ mod tests {
             ["0", "0.3", "12", "999", "1.2k", "99.9k", "123k", "1.2M"]
         );
         assert_eq!([0.42, 12.0, 184.0, 7800.0, 439_200.0].map(seconds), ["0.4s", "12s", "3m04s", "2h10m", "5d02h"]);
+        assert_eq!([30.0, 120.0, 3600.0, 90.0].map(span), ["30s", "2m", "1h", "1m30s"]);
         assert_eq!(time(0, 50_602_120, false), "14:03:22.120");
         assert_eq!(time(10_000, 6_900, true), "3.1s ago");
     }

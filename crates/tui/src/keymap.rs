@@ -23,8 +23,10 @@ pub enum Context {
     Log,
     DeadLetters,
     Cluster,
-    /// A text pane that scrolls: help, an explanation, a command.
+    /// A text pane that scrolls: an explanation, a command.
     Pager,
+    /// The keys themselves, searched as you type.
+    Help,
     /// One line of text being typed.
     Prompt,
     Form,
@@ -45,7 +47,8 @@ impl Context {
             Self::Log => "Log",
             Self::DeadLetters => "Dead letters",
             Self::Cluster => "Cluster",
-            Self::Pager => "Text panes (help, why, command)",
+            Self::Pager => "Text panes (why, command, dead letter)",
+            Self::Help => "Help",
             Self::Prompt => "While typing a line",
             Self::Form => "Filter form",
             Self::Confirm => "Confirmation",
@@ -144,7 +147,7 @@ impl Keymap {
 }
 
 /// In the order of help and docs.
-pub const CONTEXTS: [Context; 14] = [
+pub const CONTEXTS: [Context; 15] = [
     Context::Global,
     Context::List,
     Context::Overview,
@@ -156,6 +159,7 @@ pub const CONTEXTS: [Context; 14] = [
     Context::DeadLetters,
     Context::Cluster,
     Context::Pager,
+    Context::Help,
     Context::Prompt,
     Context::Form,
     Context::Confirm,

@@ -66,13 +66,7 @@ impl App {
             Action::Top => self.step(Move::Top),
             Action::Bottom => self.step(Move::Bottom),
             Action::Open => return self.open(),
-            Action::Find => {
-                if self.find().is_some() {
-                    self.open_prompt(PromptKind::Find);
-                } else {
-                    self.say("no filter here");
-                }
-            }
+            Action::Find => self.open_prompt(PromptKind::Find),
             Action::Copy | Action::CopyJson | Action::Mark | Action::NextMark | Action::WriteFile => {
                 return self.on_row(action);
             }
@@ -245,30 +239,34 @@ impl App {
     }
 
     pub(super) fn turn_page(&mut self, forward: bool) {
-        let turned = match self.screen() {
+        let (arrived, turned) = match self.screen() {
             Screen::Subscribers => {
                 let next = self.live.subscribers.next.clone();
                 // The token belongs to the page that is shown; while another is on its way there is none.
                 let arrived = self.live.subscribers.query == self.subscribers.query();
                 let pages = &mut self.subscribers.pages;
-                if forward { arrived && pages.next(next.as_deref()) } else { pages.prev() }
+                (arrived, if forward { arrived && pages.next(next.as_deref()) } else { pages.prev() })
             }
             Screen::Filters => {
                 let next = self.live.filters.next.clone();
                 let arrived = self.live.filters.query.page == self.filters.pages.current();
                 let pages = &mut self.filters.pages;
-                if forward { arrived && pages.next(next.as_deref()) } else { pages.prev() }
+                (arrived, if forward { arrived && pages.next(next.as_deref()) } else { pages.prev() })
             }
             Screen::DeadLetters => {
                 let next = self.live.dead_letters.next.clone();
                 let arrived = self.live.dead_letters.query == self.dead_letters.pages.current();
                 let pages = &mut self.dead_letters.pages;
-                if forward { arrived && pages.next(next.as_deref()) } else { pages.prev() }
+                (arrived, if forward { arrived && pages.next(next.as_deref()) } else { pages.prev() })
             }
             _ => return,
         };
         if !turned {
-            self.say(if forward { "this is the last page" } else { "this is the first page" });
+            self.say(match (forward, arrived) {
+                (true, false) => "the page is still on its way",
+                (true, true) => "this is the last page",
+                (false, _) => "this is the first page",
+            });
         }
     }
 
@@ -304,6 +302,8 @@ impl App {
                     }
                     self.events.detail = true;
                     self.events.detail_scroll = 0;
+                    // Where only one of the two fits, it is the one that was asked for.
+                    self.focus = usize::from(self.is_short() || self.expanded);
                 }
             }
             Screen::Filters => {

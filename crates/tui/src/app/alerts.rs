@@ -92,7 +92,6 @@ impl Alerts {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "bounds are compared, not counted")]
 fn measure(measure: Measure, stats: &Stats) -> Option<f64> {
     Some(match measure {
         Measure::LogLag => stats.partitions.iter().map(|p| p.lag as f64).sum(),

@@ -6,7 +6,6 @@ use crate::theme::Theme;
 use super::alerts::Rule;
 
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub struct Settings {
     /// What the header calls the server: the context's name, or its address.
     pub target: String,

@@ -306,17 +306,15 @@ impl App {
     }
 
     fn overlay_key(&mut self, chord: Chord) -> Vec<Effect> {
-        use ratatui::crossterm::event::KeyCode;
         if let Some(Overlay::Help(help)) = &mut self.overlay {
-            match chord.code() {
-                KeyCode::Up => help.scroll.step(Move::Up(1)),
-                KeyCode::Down => help.scroll.step(Move::Down(1)),
-                KeyCode::PageUp => help.scroll.step(Move::PageUp),
-                KeyCode::PageDown => help.scroll.step(Move::PageDown),
-                KeyCode::Esc if !help.find.text().is_empty() => help.find.set(""),
-                KeyCode::Esc | KeyCode::Enter => self.overlay = None,
-                KeyCode::Char('?' | 'q') if help.find.text().is_empty() => self.overlay = None,
-                _ => {
+            let is_empty = help.find.text().is_empty();
+            match self.keymap.action(&[crate::keymap::Context::Help], chord) {
+                Some(Action::Back) if is_empty => self.overlay = None,
+                Some(Action::Back) => help.find.set(""),
+                Some(action) => step_of(action).into_iter().for_each(|by| help.scroll.step(by)),
+                // Nobody searches for the key that opened it.
+                None if is_empty && matches!(chord.typed(), Some('?' | 'q')) => self.overlay = None,
+                None => {
                     help.find.key(chord);
                     help.scroll.step(Move::Top);
                 }
@@ -338,15 +336,7 @@ impl App {
     }
 
     fn overlay_action(&mut self, action: Action) -> Vec<Effect> {
-        let by = match action {
-            Action::Up => Some(Move::Up(1)),
-            Action::Down => Some(Move::Down(1)),
-            Action::PageUp => Some(Move::PageUp),
-            Action::PageDown => Some(Move::PageDown),
-            Action::Top => Some(Move::Top),
-            Action::Bottom => Some(Move::Bottom),
-            _ => None,
-        };
+        let by = step_of(action);
         match (&mut self.overlay, action) {
             (Some(_), Action::Back | Action::Cancel) => self.overlay = None,
             (Some(Overlay::Text(text)), Action::Copy) => {
@@ -424,5 +414,17 @@ impl App {
             }
             _ => self.test_filter(),
         }
+    }
+}
+
+fn step_of(action: Action) -> Option<Move> {
+    match action {
+        Action::Up => Some(Move::Up(1)),
+        Action::Down => Some(Move::Down(1)),
+        Action::PageUp => Some(Move::PageUp),
+        Action::PageDown => Some(Move::PageDown),
+        Action::Top => Some(Move::Top),
+        Action::Bottom => Some(Move::Bottom),
+        _ => None,
     }
 }

@@ -39,7 +39,6 @@ struct Totals {
 }
 
 impl History {
-    #[expect(clippy::cast_precision_loss, reason = "a chart shows three digits")]
     pub fn push(&mut self, stats: &Stats, now_ms: i64) {
         let totals =
             Totals { time_ms: stats.time_ms, matched: stats.events_matched_total, uptime_s: stats.uptime_s };
@@ -93,7 +92,6 @@ impl History {
 
     /// Points for a chart, x in seconds before `now_ms` (so at most 0), one run for each stretch without a hole.
     pub fn runs(&self, now_ms: i64, window_s: f64, value: impl Fn(&Point) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
-        #[expect(clippy::cast_possible_truncation, reason = "windows are minutes")]
         let from = now_ms - (window_s * 1000.0) as i64;
         let mut runs: Vec<Vec<(f64, f64)>> = vec![Vec::new()];
         for point in self.since(from) {
@@ -101,7 +99,6 @@ impl History {
                 runs.push(Vec::new());
             }
             match value(point) {
-                #[expect(clippy::cast_precision_loss, reason = "windows are minutes")]
                 Some(y) if y.is_finite() => {
                     let x = (point.time_ms - now_ms) as f64 / 1000.0;
                     runs.last_mut().expect("one run at least").push((x, y));

@@ -106,7 +106,6 @@ impl World {
                 Some(Sample { position: e.position.clone(), time_ms: e.time_ms, data })
             })
             .collect();
-        #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
         Ok(TestResponse {
             canonical: filter.condition().to_string(),
             scanned: self.recent.len() as u64,

@@ -98,7 +98,7 @@ pub(super) fn actors(n: usize) -> Vec<Actor> {
                     (format!("user_{}", at - NAMED.len() + 1), habit)
                 }
             };
-            let top = 10_000 + (at as u64 * 7_919) % 50_000;
+            let top = if habit == Habit::Never { 90 + at as u64 % 300 } else { 10_000 + (at as u64 * 7_919) % 50_000 };
             let behind = match habit {
                 Habit::Prompt => 0,
                 Habit::Slow => 40 + at as u64 % 300,
@@ -143,6 +143,7 @@ pub(super) fn filters(actors: &[Actor]) -> Vec<(usize, FilterSpec)> {
                 out.push((owner, spec.clone()));
                 spec.name = Some("odd".into());
                 spec.event_types.clear();
+                spec.min_amount = None;
                 spec.where_ = Some("!(country in [\"DE\", \"FR\", \"US\"]) && user_tier == \"free\"".into());
             }
             1 => spec.event_types = vec!["signup".into(), "login".into()],
@@ -152,7 +153,7 @@ pub(super) fn filters(actors: &[Actor]) -> Vec<(usize, FilterSpec)> {
                 // Many narrow slices and a few broad ones, as a real installation has.
                 if owner >= NAMED.len() {
                     let user = owner % 5_000 / 3 + 1;
-                    spec.where_ = Some(format!("user_id == \"user_{user}\" || amount > {}", 150 + owner % 200));
+                    spec.where_ = Some(format!("user_id == \"user_{user}\" || amount > {}", 260 + owner * 3));
                 }
             }
         }

@@ -17,13 +17,11 @@ const RETENTION: u64 = 20_000;
 impl World {
     pub(super) fn rates(&mut self) {
         let seconds = age_ms(self.now_ms, self.last_ms).max(0.001);
-        #[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
         for actor in &mut self.actors {
             let fresh = (actor.top - actor.top_before) as f64 / seconds;
             actor.per_s = actor.per_s * 0.7 + fresh * 0.3;
             actor.top_before = actor.top;
         }
-        #[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
         for filter in &mut self.filters {
             if let Some(activity) = &mut filter.shown.activity {
                 let fresh = (activity.matched_total - filter.hits_before) as f64 / seconds;
@@ -34,7 +32,6 @@ impl World {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "rates are shown with three digits")]
     pub(super) fn stats(&mut self) -> Stats {
         let seconds = age_ms(self.now_ms, self.last_ms).max(0.001);
         let rate = |now: u64, before: u64| (now - before) as f64 / seconds;
@@ -105,7 +102,6 @@ impl World {
 
     fn partition(&self, partition: u64, t: f64) -> PartitionStats {
         let high = self.offsets[usize::try_from(partition).unwrap_or(0)];
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
         let wave = (12.0 + 10.0 * (t / 9.0 + partition as f64).sin()) as u64;
         let lag = if partition == 4 && self.is_gateway_down() { 1_800 } else { wave };
         PartitionStats { partition: partition as u32, low: high - high.min(2_000_000), high, matched: high - lag, lag }
@@ -158,7 +154,6 @@ impl World {
             Habit::Gone => SubscriberState::Away,
             Habit::Never => SubscriberState::New,
         };
-        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let loss = (lag > 500 && actor.per_s > 0.01).then(|| RETENTION.saturating_sub(lag) as f64 / actor.per_s);
         Subscriber {
             id: actor.id.clone(),

@@ -44,7 +44,7 @@ pub(super) fn draw(ui: &Ui<'_>, area: Rect, buf: &mut Buffer, series: &[Series<'
         .collect();
     let muted = ui.style(Role::Muted);
     let label = |text: String| Line::styled(text, muted);
-    let x_labels = [label(format!("-{}", format::seconds(window))), label("now".into())];
+    let x_labels = [label(format!("-{}", format::span(window))), label("now".into())];
     let y_labels = if area.height >= 8 {
         vec![label("0".into()), label(unit(top / 2.0)), label(unit(top))]
     } else {

@@ -17,6 +17,7 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
             1 => partitions(ui, 1, area, buf),
             _ => shards(ui, 2, area, buf),
         }
+        ui.one_of(area, buf);
         return;
     }
     let rows = u16::try_from(app.instance_rows().len()).unwrap_or(u16::MAX).saturating_add(3);
@@ -80,8 +81,7 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
             // A matcher that has not applied the newest filters is the reason why one is not active yet.
             3 if i.filter_version < newest => (Role::Warn, format!("v{} -{}", i.filter_version, newest - i.filter_version)),
             3 => (Role::Text, format!("v{}", i.filter_version)),
-            #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-            4 => (Role::Text, format::short(i.connections as f64)),
+            4 => (Role::Text, format::short_count(i.connections)),
             5 => (Role::Muted, format::seconds(i.uptime_s)),
             _ if i.age_s > 5.0 => (Role::Warn, format::seconds(i.age_s)),
             _ => (Role::Muted, format::seconds(i.age_s)),
@@ -118,8 +118,7 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
         let role = if p.lag > 1000 { Role::Warn } else { Role::Text };
         match c {
             0 => (Role::Text, p.partition.to_string()),
-            #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-            1 => (role, format::short(p.lag as f64)),
+            1 => (role, format::short_count(p.lag)),
             2 => (role, gauge(p.lag, most, width, bar, empty)),
             3 => (Role::Muted, p.matched.to_string()),
             4 => (Role::Muted, p.high.to_string()),
@@ -150,12 +149,11 @@ pub(super) fn shards(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer)
     let width = table::fit(&SHARDS, inner.width).iter().find(|(c, _)| *c == 2).map_or(0, |(_, w)| usize::from(*w));
     let cell = |row: usize, c: usize| {
         let s = &stats.shards[row];
-        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
         match c {
             0 => (Role::Text, s.shard.to_string()),
-            1 => (Role::Text, format::short(s.depth as f64)),
+            1 => (Role::Text, format::short_count(s.depth)),
             2 => (Role::Text, gauge(s.depth, most, width, bar, empty)),
-            3 => (Role::Text, format::short(s.entries as f64)),
+            3 => (Role::Text, format::short_count(s.entries)),
             4 => (Role::Muted, format::bytes(s.log_bytes)),
             _ => (Role::Muted, s.epoch.clone()),
         }

@@ -16,7 +16,7 @@ use crate::theme::Role;
 
 const COLUMNS: [Column; 8] = [
     column("time", 12, 1),
-    column("position", 9, 3),
+    column("position", 12, 3),
     column("type", 12, 0),
     column("user", 10, 0),
     column("tier", 8, 4),
@@ -33,9 +33,9 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
         return;
     }
     if app.expanded || area.width < 76 {
-        if app.focus == 0 && (app.expanded || area.height < 14) {
+        if app.focus == 0 && (app.expanded || app.is_short()) {
             list(ui, 0, area, buf, &rows);
-        } else if app.expanded || area.height < 14 {
+        } else if app.expanded || app.is_short() {
             detail(ui, 1, area, buf);
         } else {
             let [upper, lower] = Layout::vertical([Constraint::Percentage(45), Constraint::Fill(1)]).areas(area);
@@ -205,10 +205,41 @@ fn detail(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     let lines = json::pretty(&event.json);
     let last = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(body.height.max(1));
     let top = app.events.detail_scroll.min(last);
-    for (at, line) in lines.iter().skip(usize::from(top)).take(usize::from(body.height)).enumerate() {
+    let mut y = 0;
+    for line in lines.iter().skip(usize::from(top)) {
         let pieces = highlight(line, &app.events.find.found(&json::text(line)));
-        ui.put(body, u16::try_from(at).unwrap_or(0), buf, &pieces);
+        for part in broken(pieces, usize::from(body.width)) {
+            if y >= body.height {
+                return;
+            }
+            ui.put(body, y, buf, &part);
+            y += 1;
+        }
     }
+}
+
+/// A line on as many lines as it takes: an id is copied by eye too.
+fn broken(pieces: json::Line, width: usize) -> Vec<json::Line> {
+    let width = width.max(4);
+    let mut lines = vec![json::Line::new()];
+    let mut room = width;
+    for (role, text) in pieces {
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let fits = format::cut(rest, room, "");
+            let n = fits.chars().count();
+            if n == 0 {
+                lines.push(json::Line::new());
+                room = width;
+                continue;
+            }
+            let end = rest.char_indices().nth(n).map_or(rest.len(), |(at, _)| at);
+            lines.last_mut().expect("one at least").push((role, rest[..end].to_owned()));
+            room = room.saturating_sub(format::width(&fits));
+            rest = &rest[end..];
+        }
+    }
+    lines
 }
 
 /// The line with what the filter finds in it set apart.

@@ -16,12 +16,12 @@ use crate::theme::Role;
 const COLUMNS: [Column; 8] = [
     column("id", 6, 0).right(),
     column("match/s", 7, 0).right(),
-    column("hits", 7, 2).right(),
-    column("last", 7, 3).right(),
-    column("owner", 8, 0).grows(),
-    column("name", 10, 5),
-    column("condition", 10, 0).grows(),
-    column("status", 9, 4),
+    column("hits", 6, 2).right(),
+    column("last", 6, 4).right(),
+    column("owner", 14, 0),
+    column("name", 8, 6),
+    column("condition", 12, 0).grows(),
+    column("status", 9, 5),
 ];
 
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
@@ -78,8 +78,7 @@ pub(super) fn activity(filter: &Filter, column: usize, now_ms: i64, none: &str) 
     let Some(activity) = &filter.activity else { return (Role::Muted, none.to_owned()) };
     match column {
         1 => (Role::SeriesMatched, format::short(activity.matched_per_s)),
-        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-        2 => (Role::Text, format::short(activity.matched_total as f64)),
+        2 => (Role::Text, format::short_count(activity.matched_total)),
         _ => match activity.last_match_ms {
             Some(at) => (Role::Muted, format::seconds(format::age_ms(now_ms, at))),
             None => (Role::Muted, "never".into()),

@@ -11,7 +11,7 @@ use crate::format;
 use crate::theme::Role;
 
 /// Room for the names of the fields.
-const LABEL: u16 = 13;
+const LABEL: u16 = 14;
 
 pub(super) fn draw(ui: &mut Ui<'_>, form: &FilterForm, area: Rect, buf: &mut Buffer) {
     let title = match form.id {
@@ -82,7 +82,6 @@ fn dry_run(ui: &Ui<'_>, form: &FilterForm, area: Rect, buf: &mut Buffer) {
         }
         Test::Done { response, .. } => {
             let rate = ui.rate(response.matched_per_s);
-            #[expect(clippy::cast_precision_loss, reason = "a percentage with one digit")]
             let share = response.matched as f64 * 100.0 / response.scanned.max(1) as f64;
             let span = format::seconds(response.span_s);
             let cut = if response.truncated { ", cut at the limit of a scan" } else { "" };

@@ -16,7 +16,7 @@ type Part = (u8, Vec<(Role, String)>);
 
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let app = ui.app;
-    let mut parts: Vec<Part> = vec![(1, vec![(Role::Context, app.settings.target.clone())]), (0, connection(ui))];
+    let mut parts: Vec<Part> = vec![(2, vec![(Role::Context, app.settings.target.clone())]), (0, connection(ui))];
     if app.settings.read_only {
         parts.push((4, vec![(Role::Muted, "read-only".into())]));
     }
@@ -37,24 +37,22 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
         let age = app.data_at_ms.map_or(0.0, |at| format::age_ms(app.now_ms, at));
         let is_old = app.is_stale() || app.connection != Connection::Connected;
         let role = if is_old { Role::Bad } else { Role::Muted };
-        parts.push((if is_old { 1 } else { 5 }, vec![(role, format!("data {} old", format::seconds(age)))]));
+        parts.push((if is_old { 1 } else { 2 }, vec![(role, format!("age {}", format::seconds(age)))]));
         let matched = app.live.history.last().and_then(|p| p.matched_per_s);
         let number = |label: &str, value: String, role| vec![(Role::Muted, format!("{label} ")), (role, value)];
-        parts.push((2, number("in", ui.rate(stats.events_in_per_s), Role::SeriesIn)));
+        parts.push((3, number("in", ui.rate(stats.events_in_per_s), Role::SeriesIn)));
         if let Some(matched) = matched {
-            parts.push((4, number("matched", ui.rate(matched), Role::SeriesMatched)));
+            parts.push((5, number("matched", ui.rate(matched), Role::SeriesMatched)));
         }
-        parts.push((2, number("delivered", ui.rate(stats.deliveries_sent_per_s), Role::SeriesDelivered)));
+        parts.push((3, number("delivered", ui.rate(stats.deliveries_sent_per_s), Role::SeriesDelivered)));
         let role = if stats.subscribers_behind > 0 { Role::Warn } else { Role::Good };
-        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-        parts.push((2, number("behind", format::short(stats.subscribers_behind as f64), role)));
+        parts.push((1, number("behind", format::short_count(stats.subscribers_behind), role)));
         let dropped = stats.dropped_total + app.live.events.dropped_here + app.live.events.dropped_by_server;
         let role = if dropped > 0 { Role::Warn } else { Role::Muted };
-        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-        parts.push((if dropped > 0 { 3 } else { 6 }, number("dropped", format::short(dropped as f64), role)));
+        parts.push((if dropped > 0 { 2 } else { 4 }, number("dropped", format::short_count(dropped), role)));
         parts.push((6, number("up", format::seconds(stats.uptime_s), Role::Muted)));
     }
-    let gap = ui.sym.dot;
+    let gap = if area.width < 100 { "  " } else { ui.sym.dot };
     let line = fit(parts, area.width.into(), format::width(gap));
     let mut pieces = Vec::new();
     for (at, part) in line.into_iter().enumerate() {
@@ -118,12 +116,18 @@ pub(super) fn draw_tabs(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let app: &App = ui.app;
     let active = app.screen().tab();
     let keys = ACTIONS.map(|a| app.keymap.key_of(a, &[crate::keymap::Context::Global]));
-    let long: usize = TABS.iter().zip(&keys).map(|(t, k)| t.title().len() + k.len() + 4).sum();
-    let is_long = long <= usize::from(area.width);
+    let titles: usize = TABS.iter().zip(&keys).map(|(t, k)| t.title().len() + k.len() + 1).sum();
+    let room = usize::from(area.width);
+    // With room around them, close together, or numbers only but for the active one.
+    let (is_long, pad) = (titles + 7 <= room, if titles + 7 * 3 <= room { " " } else { "" });
     let mut x = area.x;
     for (at, (tab, key)) in TABS.iter().zip(keys).enumerate() {
         let is_active = at == active;
-        let text = if is_long || is_active { format!(" {key} {} ", tab.title()) } else { format!(" {key} ") };
+        let text = match is_long {
+            true => format!("{pad}{key} {}{pad}", tab.title()),
+            false if is_active => format!(" {key} {} ", tab.title()),
+            false => format!(" {key} "),
+        };
         let width = u16::try_from(format::width(&text)).unwrap_or(0).min(area.right().saturating_sub(x));
         let cut = format::cut(&text, width.into(), ui.sym.ellipsis);
         buf.set_string(x, area.y, cut, ui.style(if is_active { Role::TabActive } else { Role::Tab }));

@@ -78,7 +78,10 @@ fn draw_help(ui: &mut Ui<'_>, help: &Help, area: Rect, buf: &mut Buffer) {
             let keys = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
             let text = format!("{keys} {} {}", binding.name, binding.help).to_lowercase();
             if text.contains(&needle) {
-                rows.push(vec![(Role::Key, format!("  {keys:14} ")), (Role::Text, binding.help.to_owned())]);
+                for (at, line) in wrap(binding.help, usize::from(inner.width).saturating_sub(17)).into_iter().enumerate() {
+                    let keys = if at == 0 { keys.as_str() } else { "" };
+                    rows.push(vec![(Role::Key, format!("  {keys:14} ")), (Role::Text, line)]);
+                }
             }
         }
         if !rows.is_empty() {

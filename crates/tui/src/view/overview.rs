@@ -25,6 +25,7 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     }
     if app.expanded {
         pane(ui, app.focus, area, buf);
+        ui.one_of(area, buf);
         return;
     }
     let counters = counters(ui);
@@ -37,6 +38,7 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     put_wrapped(ui, top, buf, &counters);
     if is_narrow {
         pane(ui, app.focus.min(4), rest, buf);
+        ui.one_of(rest, buf);
         return;
     }
     let [charts, tables] = Layout::vertical([Constraint::Percentage(60), Constraint::Fill(1)]).areas(rest);
@@ -68,7 +70,7 @@ fn throughput(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
         (Role::SeriesIn, format!("in {} ", ui.rate(last.in_per_s))),
         (Role::SeriesMatched, format!("matched {matched} ")),
         (Role::SeriesDelivered, format!("delivered {} ", ui.rate(last.delivered_per_s))),
-        (Role::Muted, format!("last {}", format::seconds(f64::from(ui.app.window_s)))),
+        (Role::Muted, format!("last {}", format::span(f64::from(ui.app.window_s)))),
     ];
     let inner = ui.pane(area, buf, 0, &title);
     let series = [

@@ -29,6 +29,7 @@ pub(super) fn draw(ui: &mut Ui<'_>, id: &str, area: Rect, buf: &mut Buffer) {
             1 => own_filters(ui, rest, buf),
             _ => events::draw_small(ui, 2, rest, buf),
         }
+        ui.one_of(rest, buf);
         return;
     }
     let [upper, lower] = Layout::vertical([Constraint::Percentage(45), Constraint::Fill(1)]).areas(rest);
@@ -86,7 +87,7 @@ fn summary(ui: &Ui<'_>, id: &str, area: Rect, buf: &mut Buffer) {
 
 const CONSUMERS: [Column; 5] = [
     column("consumer", 8, 0).grows(),
-    column("", 4, 0),
+    column("", 5, 0),
     column("lag", 6, 0).right(),
     column("last ack", 9, 1).right(),
     column("acked", 7, 2).right(),
@@ -106,12 +107,11 @@ fn consumers(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let now = app.shown_ms();
     let cell = |row: usize, c: usize| {
         let consumer = &rows[row];
-        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
         match c {
             0 => (Role::Text, consumer.name.clone()),
             1 if consumer.connected => (Role::Good, format!("{on} on")),
             1 => (Role::Muted, format!("{off} off")),
-            2 => (if consumer.lag_events > 0 { Role::Warn } else { Role::Text }, format::short(consumer.lag_events as f64)),
+            2 => (if consumer.lag_events > 0 { Role::Warn } else { Role::Text }, format::short_count(consumer.lag_events)),
             3 => (
                 Role::Text,
                 consumer.last_ack_ms.map_or_else(|| none.to_owned(), |at| format::seconds(format::age_ms(now, at))),

@@ -18,7 +18,7 @@ const COLUMNS: [Column; 12] = [
     column("lag", 7, 0).right().sort(Sort::LagEvents),
     column("oldest", 7, 1).right().sort(Sort::LagS),
     column("loss in", 7, 2).right(),
-    column("dlv/s", 7, 3).right().sort(Sort::DeliveredPerS),
+    column("rate", 7, 3).right().sort(Sort::DeliveredPerS),
     column("last ack", 9, 4).right().sort(Sort::LastAck),
     column("filters", 8, 6).right().sort(Sort::Filters),
     column("conns", 5, 7).right(),
@@ -58,26 +58,23 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
             0 => state(this, s.state),
             1 if s.lag_s.unwrap_or(0.0) > alarm_s => (Role::Bad, s.id.clone()),
             1 => (Role::Text, s.id.clone()),
-            #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-            2 => (lag_role(s.lag_s, alarm_s), format::short(s.lag_events as f64)),
+            2 => (lag_role(s.lag_s, alarm_s), format::short_count(s.lag_events)),
             3 => s.lag_s.map_or_else(none, |lag| (lag_role(s.lag_s, alarm_s), format::seconds(lag))),
             4 => s.data_loss_in_s.map_or_else(none, |left| {
                 (if left < 600.0 { Role::Bad } else { Role::Warn }, format::seconds(left))
             }),
-            5 => (Role::Text, format::short(rate(this, s.delivered_per_s))),
+            5 => (Role::Text, this.rate(s.delivered_per_s)),
             6 => s.last_ack_ms.map_or_else(none, |at| {
                 (Role::Text, format::seconds(format::age_ms(this.app.shown_ms(), at)))
             }),
             7 => (Role::Text, s.filters.to_string()),
             8 => (Role::Text, s.connections.to_string()),
-            #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-            9 => (if s.lost > 0 { Role::Bad } else { Role::Muted }, format::short(s.lost as f64)),
+            9 => (if s.lost > 0 { Role::Bad } else { Role::Muted }, format::short_count(s.lost)),
             10 => {
                 let spark = data.sparks.get(&s.id);
                 (Role::SeriesDelivered, spark.map_or_else(String::new, |v| this.spark(v.iter(), SPARK_MAX.min(16))))
             }
-            #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-            _ => (Role::Muted, format::short(s.acked as f64)),
+            _ => (Role::Muted, format::short_count(s.acked)),
         }
     };
     let is_marked = |row: usize| view.marks.contains(&rows[row].id);
@@ -85,10 +82,6 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let mut out = Ui::new(app);
     table::draw(&mut out, inner, buf, &COLUMNS, Some((view.sort, view.ascending)), &table_rows);
     ui.take_hits(out);
-}
-
-fn rate(ui: &Ui<'_>, per_s: f64) -> f64 {
-    if ui.app.settings.per_minute { per_s * 60.0 } else { per_s }
 }
 
 fn lag_role(lag_s: Option<f64>, alarm_s: f64) -> Role {

@@ -86,6 +86,17 @@ impl<'a> Ui<'a> {
         inner
     }
 
+    /// On the border of a pane that hides the others: which of how many, and the key to the next.
+    pub(super) fn one_of(&self, area: Rect, buf: &mut Buffer) {
+        let n = self.app.panes().len();
+        let text = format!(" tab {}/{n} ", self.app.focus + 1);
+        let width = u16::try_from(text.len()).unwrap_or(0);
+        if n > 1 && area.width > width + 4 && area.height > 1 {
+            let line = Rect { x: area.right() - width - 2, y: area.bottom() - 1, width, height: 1 };
+            self.put(line, 0, buf, &[(Role::Muted, text)]);
+        }
+    }
+
     /// Pieces on one line, cut at the right.
     pub(super) fn put(&self, area: Rect, row: u16, buf: &mut Buffer, pieces: &[(Role, String)]) {
         if row >= area.height {
@@ -145,7 +156,6 @@ impl<'a> Ui<'a> {
         ];
         let mut out = " ".repeat(width.saturating_sub(shown.len()));
         for value in shown {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 8")]
             let level = if max > 0.0 { (value / max * 8.0).round().clamp(0.0, 8.0) as usize } else { 0 };
             // What is not nothing is seen.
             out.push_str(levels[if value > 0.0 { level.max(1) } else { 0 }]);
