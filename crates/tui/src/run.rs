@@ -237,7 +237,7 @@ fn perform(
             screen.want(Duration::ZERO);
         }
         Effect::Redraw => {
-            guard.terminal.clear()?;
+            guard.forget()?;
             screen.want(Duration::ZERO);
         }
         Effect::Copy(text) => guard.copy(&text)?,

@@ -41,7 +41,17 @@ impl Guard {
         TAKEN.store(true, Ordering::SeqCst);
         execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
         self.set_mouse(self.mouse)?;
-        self.terminal.clear()
+        self.forget()
+    }
+
+    /// Clears, so that the next picture is drawn whole. `Terminal::clear` would first ask the terminal where its cursor
+    /// is and wait for the answer, which input may swallow and which some terminals never give.
+    ///
+    /// # Errors
+    /// If the terminal does not take it.
+    pub fn forget(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(ratatui::layout::Rect::new(0, 0, size.width, size.height))
     }
 
     /// # Errors

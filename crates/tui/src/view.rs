@@ -91,7 +91,7 @@ pub fn view(app: &App, frame: &mut Frame<'_>) -> Hits {
     }
     let old = app.is_stale() || (app.data_at_ms.is_some() && app.connection != Connection::Connected);
     if old {
-        buf.set_style(body, ui.style(Role::Stale));
+        grey(&ui, body, buf);
     }
     if let Some(overlay) = &app.overlay {
         overlay::draw(&mut ui, overlay, body, buf);
@@ -105,6 +105,19 @@ pub fn view(app: &App, frame: &mut Frame<'_>) -> Hits {
         frame.set_cursor_position(cursor);
     }
     hits
+}
+
+/// Old data looks old; the row under the cursor keeps its own background, on which grey could not be read.
+fn grey(ui: &Ui<'_>, area: Rect, buf: &mut ratatui::buffer::Buffer) {
+    let plain = ui.style(Role::Text).bg.unwrap_or_default();
+    for position in area.positions() {
+        if let Some(cell) = buf.cell_mut(position)
+            && cell.bg == plain
+            && !cell.modifier.contains(ratatui::style::Modifier::REVERSED)
+        {
+            cell.set_style(ui.style(Role::Stale));
+        }
+    }
 }
 
 fn too_small(ui: &Ui<'_>, area: Rect, buf: &mut ratatui::buffer::Buffer) {
