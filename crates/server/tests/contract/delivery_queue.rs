@@ -24,6 +24,8 @@ pub(crate) use retention::*;
 pub(crate) const SHARDS: u16 = 2;
 /// …and takes no more than this into a shard's log before it is full.
 pub(crate) const LOG_BYTES_MAX: u64 = 64 * 1024;
+/// The events that a test may read back: their offsets are below this, their bodies are [`body`].
+pub(crate) const EVENTS: u64 = 1_000;
 
 const SHARD: Shard = Shard(0);
 const ZERO: Partition = Partition(0);
@@ -139,7 +141,7 @@ fn event_time_ms(offset: u64) -> i64 {
 }
 
 /// Bodies are bytes to the queue: they hold what no text does.
-fn body(offset: u64) -> Bytes {
+pub(crate) fn body(offset: u64) -> Bytes {
     Bytes::from([format!("{{\"offset\":{offset}}}").as_bytes(), &[0, 0xff, b'\r', b'\n']].concat())
 }
 
