@@ -185,7 +185,7 @@ impl RedisQueue {
         for _ in 0..CONTACTS_MAX {
             let digests = self.digests(shard).await?;
             match link.run(&build(&digests)).await {
-                Err(error) if matches!(error.code(), Some("NOSCRIPT" | "EVSMISSING")) => {
+                Err(error) if asks_for_contact(&error) => {
                     self.make_contact(shard, Some(&digests), false).await?;
                     last = Some(error);
                 }
@@ -197,10 +197,21 @@ impl RedisQueue {
     }
 }
 
+/// The first word of the first error that the server answered.
+fn code(error: &redis::RedisError) -> Option<String> {
+    let errors = error.clone().into_server_errors()?;
+    errors.first().map(|(_, error)| error.code().to_owned())
+}
+
+/// The server does not know our scripts, or has lost the shard.
+fn asks_for_contact(error: &redis::RedisError) -> bool {
+    matches!(code(error).as_deref(), Some("NOSCRIPT" | "EVSMISSING"))
+}
+
 /// Scripts are refused as a whole where there is no room (`OOM`, `MISCONF`): nothing was written.
 fn port_error(error: redis::RedisError) -> PortError {
     let cause = error.to_string();
-    match error.code() {
+    match code(&error).as_deref() {
         Some("OOM" | "MISCONF") => PortError::Full { what: WHAT, cause },
         Some("WRONGTYPE") => PortError::Damaged { what: WHAT, cause },
         _ => PortError::Unavailable { what: WHAT, cause },

@@ -14,5 +14,6 @@ mod filter_store;
 
 mod memory;
 mod redis;
+mod same_answers;
 mod services;
 mod sqlite;

@@ -13,7 +13,7 @@ use redis::{Cmd, Value};
 
 use super::record::{StreamEntry, damaged, pack, spilled, value};
 use super::scripts::{Digests, Script};
-use super::{BLOCK_MAX, RedisQueue, port_error};
+use super::{BLOCK_MAX, RedisQueue, asks_for_contact, port_error};
 use crate::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
     Snapshot, Standing, Start, Tail,
@@ -325,7 +325,7 @@ impl DeliveryQueue for RedisQueue {
                 let entries = if same { self.entries(&state, entries, bytes_max)? } else { Vec::new() };
                 Ok(Tail { state: state.state, entries })
             }
-            Err(error) if matches!(error.code(), Some("NOSCRIPT" | "EVSMISSING")) => {
+            Err(error) if asks_for_contact(&error) => {
                 self.make_contact(shard, Some(&known), false).await?;
                 Ok(Tail { state: self.state(shard).await?, entries: Vec::new() })
             }
