@@ -13,6 +13,7 @@ pub mod oplog;
 pub mod page;
 pub mod stats;
 pub mod subscribers;
+pub mod tickets;
 
 pub use error::Problem;
 pub use page::Page;

@@ -1,1 +1,32 @@
-fn main() {}
+//! `evs`, the command line.
+
+mod app;
+mod args;
+mod commands;
+mod exit;
+mod interrupt;
+mod meter;
+mod output;
+mod quantity;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+fn main() -> ExitCode {
+    let matches = args::Cli::command().get_matches();
+    let cli = match args::Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    output::choose_color(cli.global.color);
+    let json_errors = matches!(cli.global.output, Some(args::Format::Json | args::Format::Ndjson));
+    match app::run(cli, &matches) {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            app::report(&failure, json_errors);
+            failure.status.into()
+        }
+    }
+}

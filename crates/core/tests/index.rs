@@ -15,10 +15,15 @@ enum Step {
     Event(serde_json::Value),
 }
 
+/// Few, so that they are replaced and removed often; and one that uses all bits.
+fn id() -> impl Strategy<Value = u32> {
+    prop_oneof![20 => 0..24_u32, 1 => Just(u32::MAX), 1 => Just(1 << 31)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..24_u32, 0..3_u16, 0..8_u32, filter()).prop_map(|(id, shard, slot, f)| Step::Insert(id, shard, slot, f)),
-        1 => (0..24_u32).prop_map(Step::Remove),
+        4 => (id(), 0..3_u16, 0..8_u32, filter()).prop_map(|(id, shard, slot, f)| Step::Insert(id, shard, slot, f)),
+        1 => id().prop_map(Step::Remove),
         4 => event().prop_map(Step::Event),
     ]
 }

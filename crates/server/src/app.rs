@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Authorizer;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::limits::Limits;
+use crate::matcher::Activity;
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::ports::{DeliveryQueue, EventLog, FilterStore};
@@ -21,6 +24,12 @@ pub struct App {
     pub filters: Arc<dyn FilterStore>,
     /// One reader per shard: the fold and the hot window.
     pub readers: Readers,
+    /// Who may do what.
+    pub auth: Authorizer,
+    /// What one caller may use.
+    pub limits: Arc<Limits>,
+    /// What the matcher of this process has counted per filter.
+    pub activity: Activity,
     pub metrics: Arc<Metrics>,
     pub oplog: Arc<OpLog>,
     /// A name of this process, new at each start.

@@ -171,33 +171,47 @@ impl Window {
     /// the top; what is older is in the slot's spilled queue or told by its floor.
     #[must_use]
     pub fn find(&self, slot: Slot, from: Seq, max: usize) -> Option<Vec<Found>> {
+        let mut found = Vec::new();
+        self.find_into(slot, from, max, &mut found).then_some(found)
+    }
+
+    /// [`Self::find`] that appends to `found`, so that a caller with many slots allocates once. `false`: nothing was
+    /// appended.
+    #[must_use]
+    pub fn find_into(&self, slot: Slot, from: Seq, max: usize, found: &mut Vec<Found>) -> bool {
         let top = self.top(slot).0;
-        let (mut id, mut route) = self.newest.get(slot.0 as usize).copied()?;
         if from.0 == 0 || from.0 > top || max == 0 {
-            return None;
+            return false;
         }
-        let mut found: VecDeque<(u64, u32)> = VecDeque::with_capacity(max.min((top - from.0) as usize + 1));
+        let Some((mut id, mut route)) = self.newest.get(slot.0 as usize).copied() else { return false };
+        let start = found.len();
+        let last = from.0.saturating_add(max as u64 - 1).min(top);
         let mut seq = top;
         loop {
-            let kept = self.kept(id)?;
-            if found.len() == max {
-                found.pop_back();
+            let Some(kept) = self.kept(id) else { break };
+            if seq <= last {
+                let (entry, route) = (kept.entry.clone(), kept.entry.routes()[route as usize]);
+                found.push(Found { seq: Seq(seq), entry, route });
             }
-            found.push_front((id, route));
             if seq == from.0 {
-                break;
+                found[start..].reverse();
+                return true;
             }
             let link = kept.previous[route as usize];
             if link.back == NO_LINK.back {
-                return None;
+                break;
             }
             (id, route, seq) = (id - u64::from(link.back), link.route, seq - 1);
         }
-        let deliveries = found.into_iter().zip(from.0..).map(|((id, route), seq)| {
-            let kept = self.kept(id)?;
-            Some(Found { seq: Seq(seq), entry: kept.entry.clone(), route: kept.entry.routes()[route as usize] })
-        });
-        deliveries.collect()
+        found.truncate(start);
+        false
+    }
+
+    /// The entries after entry `id` that are in the window, oldest first.
+    pub fn entries_after(&self, id: u64) -> impl Iterator<Item = (u64, &Arc<Entry>)> {
+        let first = self.entries.front().map_or(self.next_id, |kept| kept.id);
+        let skip = usize::try_from((id + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        self.entries.range(skip.min(self.entries.len())..).map(|kept| (kept.id, &kept.entry))
     }
 
     /// The oldest delivery of a slot after `acked`, if it is in the window: what its lag in seconds is measured from.

@@ -25,7 +25,7 @@ pub(crate) const SHARDS: u16 = 2;
 /// …and takes no more than this into a shard's log before it is full.
 pub(crate) const LOG_BYTES_MAX: u64 = 64 * 1024;
 /// The events that a test may read back: their offsets are below this, their bodies are [`body`].
-pub(crate) const EVENTS: u64 = 1_000;
+pub(crate) const EVENTS: u64 = 2_000;
 
 const SHARD: Shard = Shard(0);
 const ZERO: Partition = Partition(0);

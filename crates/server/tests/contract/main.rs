@@ -13,6 +13,7 @@ mod event_log;
 mod filter_store;
 
 mod memory;
+mod postgres;
 mod redis;
 mod same_answers;
 mod services;

@@ -108,6 +108,7 @@ fn functions_read_text() {
     check("x.contains(y)", r#"{"x": "abc", "y": "b"}"#, "true");
     check("x.matches('^a.c$')", r#"{"x": "abc"}"#, "true");
     check("x.matches('(?i)B')", r#"{"x": "abc"}"#, "true");
+    check(r"x.matches(r'(?-u:\b)c')", r#"{"x": "éc"}"#, "true");
     check("'abc'.startsWith(x)", r#"{"x": "ab"}"#, "true");
     check("x.startsWith(y)", r#"{"x": "abc"}"#, "error");
 }

@@ -98,6 +98,53 @@ proptest! {
     }
 }
 
+/// Conditions on one field, so narrow that the values below settle which of them can hold together.
+fn narrow() -> impl Strategy<Value = String> {
+    let literals = ["0", "1", "1.0", "1.5", "2u", "'a'", "'ab'", "'ba'", "true", "false", "null"];
+    let mut conditions: Vec<String> = ["has(x)", "x", "has(x.y)", "x.y == 1", "x in ['a', 1, true]", "x in [null]"]
+        .into_iter()
+        .chain(["x.matches('b')", "'ab'.contains(x)", "'a' in x", "1 in [x, 2]"])
+        .map(str::to_owned)
+        .collect();
+    for literal in literals {
+        for op in ["==", "!=", "<", "<=", ">", ">="] {
+            conditions.push(format!("x {op} {literal}"));
+            conditions.push(format!("{literal} {op} x"));
+        }
+    }
+    for function in ["startsWith", "endsWith", "contains"] {
+        conditions.extend(["''", "'a'", "'b'", "'ab'", "'ba'"].map(|text| format!("x.{function}({text})")));
+    }
+    let condition = (prop::sample::select(conditions), any::<bool>())
+        .prop_map(|(condition, negated)| if negated { format!("!({condition})") } else { condition })
+        .boxed();
+    let either = (condition.clone(), condition.clone()).prop_map(|(a, b)| format!("({a} || {b})"));
+    prop::collection::vec(prop_oneof![4 => condition, 1 => either], 1..4).prop_map(|parts| parts.join(" && "))
+}
+
+fn values_around() -> Vec<serde_json::Value> {
+    let values = serde_json::json!([
+        null, true, false, -1, 0, 0.5, 1, 1.25, 1.5, 1.75, 2, 3, "", "a", "aa", "ab", "aba", "abab", "b", "ba", "bab", "c",
+        [], ["a"], {}, {"a": 1}, {"y": 1}, {"y": 2}
+    ]);
+    let present = values.as_array().unwrap().iter().map(|value| serde_json::json!({"x": value}));
+    present.chain([serde_json::json!({})]).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    #[test]
+    fn what_is_told_of_one_field_holds_for_every_value(expr in narrow()) {
+        let filter = filter(&expr);
+        if let Some(reason) = filter.never_matches() {
+            for event in values_around() {
+                prop_assert!(!filter.matches_value(&event), "`{expr}` matches {event}, but {reason}");
+            }
+        }
+    }
+}
+
 /// Filters with several conditions, which contradict each other more often than those of `arbitrary::filter`.
 fn contradictory() -> impl Strategy<Value = Filter> {
     let many = prop::collection::vec(arbitrary::condition(), 2..5).prop_map(Expr::And);

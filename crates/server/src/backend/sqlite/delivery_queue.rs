@@ -347,9 +347,16 @@ async fn attach(
     now_ms: i64,
 ) -> Result<Attached, sqlx::Error> {
     let state = load_state(connection, shard).await?;
-    let queue = queue_row(connection, shard, slot).await?;
-    let (mut acked, lost) = (number(&queue, "acked"), number(&queue, "lost"));
-    let removed = queue.get::<bool, _>("removed");
+    if start != Start::Observe {
+        of_slot("INSERT OR IGNORE INTO queues (shard, slot) VALUES (?1, ?2)", shard, slot)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let queue = of_slot("SELECT * FROM queues WHERE shard = ?1 AND slot = ?2", shard, slot)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let of_queue = |column: &str| queue.as_ref().map_or(0, |row| number(row, column));
+    let (mut acked, lost, removed) = (of_queue("acked"), of_queue("lost"), of_queue("removed") != 0);
     let row = of_slot("SELECT * FROM consumers WHERE shard = ?1 AND slot = ?2 AND name = ?3", shard, slot)
         .bind(consumer.as_str())
         .fetch_optional(&mut *connection)
@@ -385,7 +392,7 @@ async fn attach(
     Ok(Attached {
         state,
         removed,
-        new: known.is_none(),
+        new: known.is_none() && start != Start::Observe && !removed,
         row: Seq(row),
         row_epoch,
         acked: Seq(acked),
@@ -772,7 +779,11 @@ impl DeliveryQueue for SqliteQueue {
             .write(move |connection| {
                 Box::pin(async move {
                     let state = load_state(connection, shard).await?;
-                    let acked = number(&queue_row(connection, shard, slot).await?, "acked");
+                    let queue = queue_row(connection, shard, slot).await?;
+                    if queue.get::<bool, _>("removed") {
+                        return Ok(());
+                    }
+                    let acked = number(&queue, "acked");
                     of_slot(
                         "INSERT INTO consumers (shard, slot, name, acked, epoch, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
                          ON CONFLICT DO UPDATE SET acked = excluded.acked, epoch = excluded.epoch, \

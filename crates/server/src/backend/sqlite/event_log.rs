@@ -1,6 +1,7 @@
 //! The event log in SQLite: one partition, one row per append.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ pub struct SqliteLog {
     db: Arc<Db>,
     clock: Clock,
     recent: Arc<Mutex<Recent>>,
+    /// The oldest offset kept, as of the last commit.
+    low: Arc<AtomicU64>,
     /// The next offset to be written, as of the last commit.
     end: watch::Sender<u64>,
 }
@@ -44,11 +47,24 @@ impl SqliteLog {
     /// # Errors
     /// [`PortError`] if the file cannot be read.
     pub async fn open(db: Arc<Db>, clock: Clock) -> PortResult<Self> {
-        let row = sqlx::query("SELECT coalesce(max(next_offset), 0) AS high FROM segments")
-            .fetch_one(&db.readers)
-            .await
-            .map_err(|error| port_error(&error))?;
-        Ok(Self { db, clock, recent: Arc::default(), end: watch::Sender::new(number(&row, "high")) })
+        let row = sqlx::query(
+            "SELECT coalesce(min(first_offset), 0) AS low, coalesce(max(next_offset), 0) AS high FROM segments",
+        )
+        .fetch_one(&db.readers)
+        .await
+        .map_err(|error| port_error(&error))?;
+        let (low, high) = (number(&row, "low"), number(&row, "high"));
+        Ok(Self {
+            db,
+            clock,
+            recent: Arc::default(),
+            low: Arc::new(AtomicU64::new(low)),
+            end: watch::Sender::new(high),
+        })
+    }
+
+    fn low(&self) -> Offset {
+        Offset(self.low.load(Ordering::Acquire))
     }
 
     /// The newest events from memory, if all from `from` on are there.
@@ -172,13 +188,8 @@ impl EventLog for SqliteLog {
     }
 
     async fn partitions(&self) -> PortResult<Vec<PartitionRange>> {
-        let row = sqlx::query("SELECT min(first_offset) AS low FROM segments")
-            .fetch_one(&self.db.readers)
-            .await
-            .map_err(|error| port_error(&error))?;
-        let high = *self.end.borrow();
-        let low = row.get::<Option<i64>, _>("low").map_or(high, |low| low as u64);
-        Ok(vec![PartitionRange { partition: PARTITION, low: Offset(low.min(high)), high: Offset(high) }])
+        let (low, high) = (self.low(), Offset(*self.end.borrow()));
+        Ok(vec![PartitionRange { partition: PARTITION, low, high }])
     }
 
     async fn read(
@@ -191,18 +202,12 @@ impl EventLog for SqliteLog {
         if partition != PARTITION {
             return Ok(LogRead { events: Vec::new(), next: from, low: from });
         }
-        if let Some(events) = self.read_recent(from, events_max, bytes_max) {
-            let next = events.last().map_or(from, |last| Offset(last.offset.0 + 1));
-            return Ok(LogRead { events, next, low: from });
-        }
-        let events = read_segments(&self.db, from, events_max, bytes_max).await?;
-        let low = match events.first() {
-            Some(first) if first.offset == from => from,
-            Some(first) => first.offset,
-            None => Offset(from.0.min(*self.end.borrow())),
+        let events = match self.read_recent(from, events_max, bytes_max) {
+            Some(events) => events,
+            None => read_segments(&self.db, from, events_max, bytes_max).await?,
         };
         let next = events.last().map_or(from, |last| Offset(last.offset.0 + 1));
-        Ok(LogRead { events, next, low })
+        Ok(LogRead { events, next, low: self.low() })
     }
 
     async fn offset_at(&self, _partition: Partition, time_ms: i64) -> PortResult<Offset> {
@@ -220,11 +225,16 @@ impl EventLog for SqliteLog {
 
     async fn retain(&self, before_ms: i64, bytes_max: u64, keep_from: &[(Partition, Offset)]) -> PortResult<()> {
         let keep = keep_from.iter().find(|(partition, _)| *partition == PARTITION).map_or(u64::MAX, |(_, from)| from.0);
+        let low = self.low.clone();
         self.db
-            .write(move |connection| {
-                Box::pin(async move { super::event_log::retain(connection, before_ms, bytes_max, keep).await })
-            })
+            .write_then(
+                move |connection| Box::pin(async move { retain(connection, before_ms, bytes_max, keep).await }),
+                move |end| {
+                    low.fetch_max(*end, Ordering::AcqRel);
+                },
+            )
             .await
+            .map(|_| ())
     }
 
     async fn bury(&self, letter: DeadLetter) -> PortResult<()> {
@@ -304,13 +314,14 @@ fn remember(recent: &Mutex<Recent>, first: u64, time_ms: i64, events: Vec<Event>
 }
 
 /// Drops old segments, and in the same step moves `lost` past the spilled deliveries that pointed at them, so that
-/// no queue is left with a delivery whose event is gone. The newest segment stays: it holds the next offset.
+/// no queue is left with a delivery whose event is gone. The newest segment stays: it holds the next offset. Answers the
+/// oldest offset left, or 0 where nothing was dropped.
 async fn retain(
     connection: &mut SqliteConnection,
     before_ms: i64,
     bytes_max: u64,
     keep: u64,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let row = sqlx::query(
         "SELECT max(first_offset) AS cut FROM (\
          SELECT first_offset, time_ms, sum(length(body)) OVER (ORDER BY first_offset DESC) AS size FROM segments) \
@@ -320,7 +331,7 @@ async fn retain(
     .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX))
     .fetch_one(&mut *connection)
     .await?;
-    let Some(cut) = row.get::<Option<i64>, _>("cut") else { return Ok(()) };
+    let Some(cut) = row.get::<Option<i64>, _>("cut") else { return Ok(0) };
     let newest = sqlx::query("SELECT max(first_offset) AS newest FROM segments").fetch_one(&mut *connection).await?;
     let newest = newest.get::<Option<i64>, _>("newest").unwrap_or(0);
     let end = cut.saturating_add(1).min(newest).min(i64::try_from(keep).unwrap_or(i64::MAX));
@@ -339,7 +350,7 @@ async fn retain(
     .await?;
     sqlx::query("DELETE FROM spills WHERE event_offset < ?1").bind(end).execute(&mut *connection).await?;
     sqlx::query("DELETE FROM segments WHERE next_offset <= ?1").bind(end).execute(&mut *connection).await?;
-    Ok(())
+    Ok(end as u64)
 }
 
 /// The only matcher of an embedded installation.
@@ -363,6 +374,11 @@ impl LogConsumer for SqliteConsumer {
             tokio::time::sleep(wait).await;
             return Ok(LogSignal::Idle);
         };
+        let high = Offset(*self.end.borrow());
+        if from > high {
+            self.at = None;
+            return Ok(LogSignal::OutOfRange { partition: PARTITION, want: from, low: self.log.low(), high });
+        }
         let waited =
             tokio::time::timeout(wait, self.end.wait_for(|end| *end > from.0)).await.map(|grown| grown.map(drop));
         match waited {
@@ -372,7 +388,7 @@ impl LogConsumer for SqliteConsumer {
         }
         let read = self.log.read(PARTITION, from, BATCH_EVENTS_MAX, BATCH_BYTES_MAX).await?;
         if read.low > from {
-            let high = Offset(*self.end.borrow());
+            self.at = None;
             return Ok(LogSignal::OutOfRange { partition: PARTITION, want: from, low: read.low, high });
         }
         self.at = Some(read.next);

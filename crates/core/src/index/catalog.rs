@@ -1,0 +1,241 @@
+//! The writer's names: fields, symbols, gates and pool items, each counted by its uses and forgotten with the last.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::cover::{Atom, Domain, Frequencies};
+use super::fields::{Field, Fields};
+use super::formula::Scalar;
+use super::gates::{Admitted, Gates, Words};
+use super::pool::{Item, PoolWriter};
+use super::program::{Names, Reference};
+use super::snapshot::Lookups;
+use super::symbols::{Sense, SymbolId, Symbols};
+
+/// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
+const SHAPES_MAX: usize = 48;
+
+/// Of an atom nothing is known about; the more filters name other values of a field, the rarer each must be.
+const VALUES_ASSUMED_MIN: usize = 4;
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    values: u32,
+    prefixes: u32,
+    by_prefix_length: Vec<(u8, u32)>,
+    by_level: HashMap<u8, u32>,
+    present: Option<SymbolId>,
+    numeric: Option<SymbolId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Catalog {
+    pub(super) fields: Fields,
+    pub(super) symbols: Symbols,
+    pub(super) gates: Gates,
+    pub(super) pool: PoolWriter,
+    pub(super) shapes: HashMap<(Domain, Domain), u32>,
+    uses: Vec<u32>,
+    free: Vec<SymbolId>,
+    /// Made for the filter at hand, perhaps in vain.
+    fresh: Vec<SymbolId>,
+    counts: Vec<Counts>,
+    lookups: Arc<Vec<Lookups>>,
+    lookups_changed: bool,
+}
+
+/// The symbol of every event.
+pub(super) const ALWAYS: SymbolId = 0;
+
+impl Default for Catalog {
+    fn default() -> Self {
+        let mut symbols = Symbols::default();
+        symbols.insert(None, Field(u16::MAX), Sense::Always);
+        Self {
+            fields: Fields::default(),
+            symbols,
+            gates: Gates::default(),
+            pool: PoolWriter::default(),
+            shapes: HashMap::new(),
+            uses: vec![1],
+            free: Vec::new(),
+            fresh: Vec::new(),
+            counts: Vec::new(),
+            lookups: Arc::default(),
+            lookups_changed: false,
+        }
+    }
+}
+
+impl Catalog {
+    /// The symbol of a sense, made if need be. It is kept if it has uses when [`Catalog::tidy`] is called.
+    fn intern(&mut self, field: Field, sense: Sense<'_>) -> SymbolId {
+        if let Some((id, _)) = self.symbols.find(field, sense) {
+            return id;
+        }
+        let id = self.symbols.insert(self.free.pop(), field, sense);
+        if self.uses.len() <= id as usize {
+            self.uses.resize(id as usize + 1, 0);
+        }
+        self.fresh.push(id);
+        self.fields.retain(field);
+        self.count(field, sense, id, true);
+        id
+    }
+
+    pub(super) fn atom(&mut self, atom: &Atom) -> SymbolId {
+        match atom {
+            Atom::Always => ALWAYS,
+            Atom::Present(field) => self.intern(*field, Sense::Present),
+            Atom::Numeric(field) => self.intern(*field, Sense::Numeric),
+            Atom::Value(field, value) => self.intern(*field, Sense::of(value)),
+            Atom::Prefix(field, prefix) => self.intern(*field, Sense::Prefix(prefix.as_bytes())),
+            Atom::Interval { field, level, upper, cell } => {
+                self.intern(*field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
+            }
+        }
+    }
+
+    /// Keeps what an event must be asked for this symbol.
+    fn count(&mut self, field: Field, sense: Sense<'_>, id: SymbolId, added: bool) {
+        if self.counts.len() <= field.at() {
+            self.counts.resize(field.at() + 1, Counts::default());
+        }
+        let counts = &mut self.counts[field.at()];
+        let step = |count: &mut u32| {
+            *count = if added { *count + 1 } else { *count - 1 };
+            *count <= 1
+        };
+        self.lookups_changed |= match sense {
+            Sense::Always => false,
+            Sense::Present => {
+                counts.present = added.then_some(id);
+                true
+            }
+            Sense::Numeric => {
+                counts.numeric = added.then_some(id);
+                true
+            }
+            Sense::Prefix(prefix) => {
+                step(&mut counts.prefixes);
+                let length = u8::try_from(prefix.len()).unwrap_or(u8::MAX);
+                match counts.by_prefix_length.iter_mut().find(|(other, _)| *other == length) {
+                    Some((_, count)) => step(count),
+                    None => {
+                        counts.by_prefix_length.push((length, 1));
+                        counts.by_prefix_length.sort_unstable();
+                        true
+                    }
+                }
+            }
+            Sense::Interval { level, .. } => step(counts.by_level.entry(level).or_default()),
+            _ => step(&mut counts.values),
+        };
+    }
+
+    pub(super) fn retain(&mut self, reference: &Reference) {
+        match *reference {
+            Reference::Field(field) => self.fields.retain(field),
+            Reference::Symbol(id) => self.uses[id as usize] += 1,
+            Reference::Item(id) => self.pool.retain(id),
+        }
+    }
+
+    pub(super) fn release(&mut self, reference: &Reference) {
+        match *reference {
+            Reference::Field(field) => self.fields.release(field),
+            Reference::Symbol(id) => {
+                self.uses[id as usize] -= 1;
+                self.forget_if_unused(id);
+            }
+            Reference::Item(id) => self.pool.release(id),
+        }
+    }
+
+    fn forget_if_unused(&mut self, id: SymbolId) {
+        if self.uses[id as usize] > 0 {
+            return;
+        }
+        let Some(symbol) = self.symbols.get(id).cloned() else { return };
+        self.count(symbol.field, symbol.sense(), id, false);
+        self.symbols.remove(id);
+        self.fields.release(symbol.field);
+        self.free.push(id);
+    }
+
+    /// Forgets what was made for a filter and not used after all.
+    pub(super) fn tidy(&mut self) {
+        self.gates.tidy(&mut self.symbols);
+        for id in std::mem::take(&mut self.fresh) {
+            self.forget_if_unused(id);
+        }
+    }
+
+    /// Narrows gate words by a test of one field; false if it does not fit.
+    pub(super) fn admit(&mut self, field: Field, values: &[Scalar], negated: bool, words: &mut Words) -> bool {
+        let ids: Vec<SymbolId> = values.iter().map(|value| self.intern(field, Sense::of(value))).collect();
+        let admitted = if negated { Admitted::Others(&ids) } else { Admitted::Values(&ids) };
+        self.gates.admit(field, &admitted, words, &mut self.symbols)
+    }
+
+    pub(super) fn admit_presence(&mut self, field: Field, present: bool, words: &mut Words) -> bool {
+        let admitted = if present { Admitted::Present } else { Admitted::Absent };
+        self.gates.admit(field, &admitted, words, &mut self.symbols)
+    }
+
+    pub(super) fn lookups(&mut self) -> Arc<Vec<Lookups>> {
+        if std::mem::take(&mut self.lookups_changed) {
+            let all = self.counts.iter().map(|counts| Lookups {
+                values: counts.values > 0,
+                present: counts.present,
+                numeric: counts.numeric,
+                prefix_lengths: counts
+                    .by_prefix_length
+                    .iter()
+                    .filter(|(_, n)| *n > 0)
+                    .map(|(length, _)| *length)
+                    .collect(),
+                levels: counts.by_level.iter().filter(|(_, n)| **n > 0).fold(0, |all, (level, _)| all | 1 << level),
+            });
+            self.lookups = Arc::new(all.collect());
+        }
+        Arc::clone(&self.lookups)
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.symbols.memory_bytes() + self.pool.memory_bytes() + (self.uses.capacity() + self.free.capacity()) * 4
+    }
+}
+
+impl Names for Catalog {
+    fn symbol(&mut self, field: Field, value: &Scalar) -> SymbolId {
+        self.intern(field, Sense::of(value))
+    }
+
+    fn item(&mut self, item: Item) -> u32 {
+        self.pool.intern(item)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "frequencies are estimates")]
+impl Frequencies for Catalog {
+    fn of(&self, atom: &Atom) -> f64 {
+        let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
+        match atom {
+            Atom::Always => 1.0,
+            Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
+            Atom::Value(field, _) => one_of(self.values(*field)),
+            Atom::Prefix(field, _) => one_of(self.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize)),
+            Atom::Interval { .. } => 0.02,
+        }
+    }
+
+    fn values(&self, field: Field) -> usize {
+        self.counts.get(field.at()).map_or(0, |counts| counts.values as usize)
+    }
+
+    fn may_pair(&self, first: Domain, second: Domain) -> bool {
+        self.shapes.len() < SHAPES_MAX || self.shapes.contains_key(&(first, second))
+    }
+}

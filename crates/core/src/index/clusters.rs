@@ -1,0 +1,200 @@
+//! The writer's side of clusters: puts entries into leaves, splits and joins leaves, and tells what moved.
+
+use std::sync::Arc;
+
+use super::chunk::{self, Builder, ChunkId, Entry, Layout, View};
+use super::paged::Paged;
+use super::symbols::NONE;
+
+/// All chunks by number. A number stays with a leaf while its content changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chunks {
+    chunks: Paged<Arc<[u32]>, 16>,
+}
+
+impl Chunks {
+    #[inline]
+    pub(super) fn view(&self, id: ChunkId) -> Option<View<'_>> {
+        self.chunks.get(id as usize).map(|words| View::new(words))
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.chunks.memory_bytes()
+    }
+}
+
+/// An entry that now lies in another leaf.
+pub(super) struct Moved {
+    pub(super) reference: u32,
+    pub(super) from: ChunkId,
+    pub(super) to: ChunkId,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Clusters {
+    pub(super) chunks: Chunks,
+    free: Vec<ChunkId>,
+    buffer: Vec<u32>,
+    block_bytes: usize,
+}
+
+/// A block's counters, and what the allocator rounds up on average.
+const BLOCK_OVERHEAD: usize = 2 * size_of::<usize>() + 8;
+
+impl Clusters {
+    pub(super) fn view(&self, id: ChunkId) -> View<'_> {
+        self.chunks.view(id).unwrap_or(View::new(&[0; 6]))
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.chunks.memory_bytes() + self.block_bytes + self.free.len() * size_of::<ChunkId>()
+    }
+
+    fn add(&mut self, words: Arc<[u32]>) -> ChunkId {
+        self.block_bytes += size_of_val(&*words) + BLOCK_OVERHEAD;
+        if let Some(id) = self.free.pop() {
+            if let Some(place) = self.chunks.chunks.get_mut(id as usize) {
+                *place = words;
+            }
+            return id;
+        }
+        self.chunks.chunks.push(words);
+        u32::try_from(self.chunks.chunks.len() - 1).unwrap_or(NONE)
+    }
+
+    fn set(&mut self, id: ChunkId, words: Arc<[u32]>) {
+        if let Some(place) = self.chunks.chunks.get_mut(id as usize) {
+            self.block_bytes += size_of_val(&*words);
+            self.block_bytes -= size_of_val(&**place);
+            *place = words;
+        }
+    }
+
+    fn drop_chunk(&mut self, id: ChunkId) {
+        if let Some(place) = self.chunks.chunks.get_mut(id as usize) {
+            self.block_bytes -= size_of_val(&**place) + BLOCK_OVERHEAD;
+            *place = Arc::default();
+            self.free.push(id);
+        }
+    }
+
+    /// A new cluster without entries; it must get one before it is published.
+    pub(super) fn create(&mut self, layout: usize, columns: &Layout, key: [u32; 2], next: ChunkId) -> ChunkId {
+        let words = Builder { layout, next, parent: NONE, key }.leaf(columns, &[]);
+        self.add(words)
+    }
+
+    pub(super) fn set_header(&mut self, id: ChunkId, change: impl FnOnce(&mut Builder)) {
+        let words = chunk::with_header(self.view(id), change);
+        self.set(id, words);
+    }
+
+    pub(super) fn set_reference(&mut self, leaf: ChunkId, at: usize, reference: u32) {
+        let words = chunk::with_reference(self.view(leaf), at, reference);
+        self.set(leaf, words);
+    }
+
+    /// The leaf of a cluster where an entry of this order belongs.
+    pub(super) fn leaf(&self, head: ChunkId, layout: &Layout, entry: &Entry) -> ChunkId {
+        let view = self.view(head);
+        if !view.is_directory() {
+            return head;
+        }
+        let order = entry.order(layout);
+        // Without an order new entries go to the last leaf, which keeps the others full.
+        let at = if layout.order.is_some() { view.leaf_for(order) } else { view.count() - 1 };
+        view.column(0)[at]
+    }
+
+    /// Puts an entry into a cluster, and says into which leaf.
+    pub(super) fn insert(&mut self, head: ChunkId, layout: &Layout, entry: &Entry, moved: &mut Vec<Moved>) -> ChunkId {
+        let leaf = self.leaf(head, layout, entry);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let words = chunk::with_entry(self.view(leaf), layout, entry, &mut buffer);
+        self.buffer = buffer;
+        self.set(leaf, words);
+        if !chunk::is_over(self.view(leaf), layout) {
+            return leaf;
+        }
+        self.split(leaf, layout, moved);
+        let landed = moved.iter().rev().find(|moved| moved.reference == entry.words[0]);
+        landed.map_or(leaf, |moved| moved.to)
+    }
+
+    fn split(&mut self, leaf: ChunkId, layout: &Layout, moved: &mut Vec<Moved>) {
+        let view = self.view(leaf);
+        let [left, right] = chunk::halves(view, layout);
+        let firsts = [left[0].order(layout), right[0].order(layout)];
+        let mut builder = Builder::of(view);
+        let mut moves = |entries: &[Entry], to| {
+            moved.extend(entries.iter().map(|entry| Moved { reference: entry.words[0], from: leaf, to }));
+        };
+        if builder.parent == NONE {
+            // The head keeps its number, which its key knows, and becomes the directory.
+            let head = Builder { layout: builder.layout, next: builder.next, parent: NONE, key: builder.key };
+            (builder.parent, builder.next) = (leaf, NONE);
+            let left_id = self.add(builder.leaf(layout, &left));
+            let right_id = self.add(builder.leaf(layout, &right));
+            moves(&left, left_id);
+            moves(&right, right_id);
+            self.set(leaf, head.directory(&[(left_id, firsts[0]), (right_id, firsts[1])]));
+            return;
+        }
+        let right_id = self.add(builder.leaf(layout, &right));
+        moves(&right, right_id);
+        self.set(leaf, builder.leaf(layout, &left));
+        let mut leaves = chunk::leaves(self.view(builder.parent));
+        if let Some(at) = leaves.iter().position(|(id, _)| *id == leaf) {
+            leaves[at].1 = leaves[at].1.min(firsts[0]);
+            leaves.insert(at + 1, (right_id, firsts[1]));
+        }
+        self.set_leaves(builder.parent, &leaves);
+    }
+
+    fn set_leaves(&mut self, directory: ChunkId, leaves: &[(ChunkId, u64)]) {
+        let words = Builder::of(self.view(directory)).directory(leaves);
+        self.set(directory, words);
+    }
+
+    /// The head of the cluster that a leaf belongs to.
+    pub(super) fn head(&self, leaf: ChunkId) -> ChunkId {
+        let parent = self.view(leaf).parent();
+        if parent == NONE { leaf } else { parent }
+    }
+
+    /// Takes an entry out of its leaf. True if the cluster has no entries left and is to be dropped.
+    pub(super) fn remove(&mut self, leaf: ChunkId, layout: &Layout, at: usize, moved: &mut Vec<Moved>) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let words = chunk::without_entry(self.view(leaf), layout, at, &mut buffer);
+        self.buffer = buffer;
+        self.set(leaf, words);
+        let view = self.view(leaf);
+        let (left, parent) = (view.count(), view.parent());
+        if parent == NONE {
+            return left == 0;
+        }
+        let mut leaves = chunk::leaves(self.view(parent));
+        if left * 8 > layout.leaf_max() || left > 0 && leaves.len() == 1 {
+            return false;
+        }
+        // A leaf with few entries gives them to its neighbours, so that deletions leave no trail of small blocks.
+        let orphans = chunk::all_entries(self.view(leaf), layout);
+        leaves.retain(|(id, _)| *id != leaf);
+        self.drop_chunk(leaf);
+        if leaves.is_empty() {
+            self.set_leaves(parent, &leaves);
+            return true;
+        }
+        self.set_leaves(parent, &leaves);
+        for entry in orphans {
+            let to = self.insert(parent, layout, &entry, moved);
+            moved.push(Moved { reference: entry.words[0], from: leaf, to });
+        }
+        false
+    }
+
+    /// Forgets an empty cluster.
+    pub(super) fn drop_cluster(&mut self, head: ChunkId) {
+        self.drop_chunk(head);
+    }
+}

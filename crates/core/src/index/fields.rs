@@ -1,0 +1,165 @@
+//! The fields that live filters name: a tree of keys that the extractor walks along with the event.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::filter::ast::{Path, Segment};
+
+/// A field's place in the tables of the index and in the extracted values of an event.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Field(pub(super) u16);
+
+impl Field {
+    pub(super) fn at(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Fields that the index reads itself. A filter that names a field past these is evaluated as written.
+pub(super) const FIELDS_MAX: usize = 1024;
+
+/// Keys of one object that are compared one by one; more are hashed.
+const KEYS_COMPARED_MAX: usize = 12;
+
+/// One step of a path: which keys or positions below it are wanted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Node {
+    /// Set if the value here is itself wanted.
+    pub(super) field: Option<Field>,
+    keys: Vec<(Box<str>, u32)>,
+    hashed: Option<HashMap<Box<str>, u32>>,
+    pub(super) positions: Vec<(u64, u32)>,
+}
+
+impl Node {
+    #[inline]
+    pub(super) fn key(&self, key: &[u8]) -> Option<u32> {
+        if let Some(hashed) = &self.hashed {
+            return hashed.get(std::str::from_utf8(key).ok()?).copied();
+        }
+        self.keys.iter().find(|(wanted, _)| wanted.as_bytes() == key).map(|(_, node)| *node)
+    }
+
+    pub(super) fn keys_wanted(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+/// The tree, its root first.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    nodes: Vec<Node>,
+    /// One more than the highest field in use.
+    fields: usize,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()], fields: 0 }
+    }
+}
+
+impl Tree {
+    #[inline]
+    pub(super) fn node(&self, at: u32) -> &Node {
+        &self.nodes[at as usize]
+    }
+
+    pub(super) fn fields(&self) -> usize {
+        self.fields
+    }
+
+    fn add(&mut self, path: &Path, field: Field) {
+        let mut at = 0;
+        for segment in &path.0 {
+            let next = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+            let node = &mut self.nodes[at as usize];
+            let found = match segment {
+                Segment::Key(key) => node.key(key.as_bytes()),
+                Segment::Index(index) => node.positions.iter().find(|(at, _)| at == index).map(|(_, node)| *node),
+            };
+            if let Some(found) = found {
+                at = found;
+                continue;
+            }
+            match segment {
+                Segment::Key(key) => {
+                    node.keys.push((key.clone(), next));
+                    if node.keys.len() > KEYS_COMPARED_MAX {
+                        node.hashed = Some(node.keys.iter().cloned().collect());
+                    }
+                }
+                Segment::Index(index) => node.positions.push((*index, next)),
+            }
+            self.nodes.push(Node::default());
+            at = next;
+        }
+        self.nodes[at as usize].field = Some(field);
+        self.fields = self.fields.max(field.at() + 1);
+    }
+}
+
+/// The writer's side: paths by field, counted by their uses; a field without uses is not read from events any more.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    by_path: HashMap<Path, Field>,
+    uses: Vec<(Path, u32)>,
+    free: Vec<Field>,
+    tree: Arc<Tree>,
+    changed: bool,
+}
+
+impl Fields {
+    /// The field of a path, made if need be, or none if there are too many. It is kept while it has uses.
+    pub(super) fn of(&mut self, path: &Path) -> Option<Field> {
+        if let Some(field) = self.by_path.get(path) {
+            return Some(*field);
+        }
+        let field = match self.free.pop() {
+            Some(field) => {
+                self.uses[field.at()] = (path.clone(), 0);
+                field
+            }
+            None if self.uses.len() < FIELDS_MAX => {
+                self.uses.push((path.clone(), 0));
+                Field(u16::try_from(self.uses.len() - 1).ok()?)
+            }
+            None => return None,
+        };
+        self.by_path.insert(path.clone(), field);
+        self.changed = true;
+        Some(field)
+    }
+
+    pub(super) fn retain(&mut self, field: Field) {
+        let (_, uses) = &mut self.uses[field.at()];
+        *uses += 1;
+        self.changed |= *uses == 1;
+    }
+
+    pub(super) fn release(&mut self, field: Field) {
+        let (_, uses) = &mut self.uses[field.at()];
+        *uses -= 1;
+        self.changed |= *uses == 0;
+    }
+
+    /// The tree of the fields in use, rebuilt if that set changed. Fields that lost their last use may be given to
+    /// other paths from here on: every snapshot has the tree that fits its filters.
+    pub(super) fn tree(&mut self) -> Arc<Tree> {
+        if std::mem::take(&mut self.changed) {
+            let mut tree = Tree::default();
+            for (at, (path, uses)) in self.uses.iter().enumerate() {
+                let field = Field(u16::try_from(at).unwrap_or(u16::MAX));
+                if *uses > 0 {
+                    tree.add(path, field);
+                } else if self.by_path.get(path) == Some(&field) {
+                    self.by_path.remove(path);
+                    self.free.push(field);
+                }
+            }
+            self.tree = Arc::new(tree);
+        }
+        Arc::clone(&self.tree)
+    }
+}

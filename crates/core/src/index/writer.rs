@@ -1,0 +1,598 @@
+//! The single writer: takes filters in and out, and publishes what it has.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+
+use super::catalog::{ALWAYS, Catalog};
+use super::chunk::{ChunkId, Column, Entry, Layout};
+use super::clusters::{Clusters, Moved};
+use super::cover::{Atom, Domain, Placement, cover};
+use super::fields::Field;
+use super::formula::{Formula, Test};
+use super::gates::{self, Group};
+use super::number::hundredths;
+use super::places::{Place, Places};
+use super::program::{self, Reference};
+use super::snapshot::{CLASS, Snapshot, Targets, pair_key};
+use super::symbols::{NONE, SymbolId};
+use super::table::Table;
+use super::{IndexReader, IndexStats, Target};
+use crate::{Filter, FilterId, FilterVersion};
+
+/// The single writer of the index.
+#[derive(Debug)]
+pub struct MatchIndex {
+    catalog: Catalog,
+    clusters: Clusters,
+    layouts: Layouts,
+    pairs: Table,
+    shapes: Arc<Vec<(Domain, Domain)>>,
+    shapes_changed: bool,
+    groups: Arc<Vec<Group>>,
+    targets: Targets,
+    places: Places,
+    counts: Counts,
+    published: Arc<ArcSwap<Snapshot>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    filters: usize,
+    classes: usize,
+    unindexable: usize,
+}
+
+/// Layouts by number, counted by the clusters that have them.
+#[derive(Debug, Default)]
+struct Layouts {
+    all: Arc<Vec<Layout>>,
+    ids: HashMap<Layout, usize>,
+    uses: Vec<u32>,
+    free: Vec<usize>,
+}
+
+/// One entry to be, with the key of its cluster.
+struct Placed {
+    key: [SymbolId; 2],
+    domains: Option<(Domain, Domain)>,
+    layout: Layout,
+    entry: Entry,
+}
+
+impl Default for MatchIndex {
+    fn default() -> Self {
+        let empty = Snapshot { always: NONE, ..Snapshot::default() };
+        Self {
+            catalog: Catalog::default(),
+            clusters: Clusters::default(),
+            layouts: Layouts::default(),
+            pairs: Table::default(),
+            shapes: Arc::default(),
+            shapes_changed: false,
+            groups: Arc::default(),
+            targets: Targets::default(),
+            places: Places::default(),
+            counts: Counts::default(),
+            published: Arc::new(ArcSwap::from_pointee(empty)),
+        }
+    }
+}
+
+impl MatchIndex {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a filter, or replaces the one of this id.
+    pub fn insert(&mut self, id: FilterId, target: Target, filter: &Filter) {
+        self.remove(id);
+        self.counts.filters += 1;
+        self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
+        let formula = Formula::of(&filter.condition(), true, &mut self.catalog.fields);
+        if formula == Formula::Never {
+            self.places.set(id.0, Place::Nowhere);
+            return;
+        }
+        let cover = cover(&formula, &self.catalog);
+        let mut placed: Vec<Placed> =
+            cover.placements.into_iter().map(|placement| self.encode(placement, cover.repeats)).collect();
+        if let [placed] = &mut placed[..] {
+            self.place_alone(id.0, placed);
+        } else {
+            self.place_several(id.0, &mut placed);
+        }
+        self.catalog.tidy();
+    }
+
+    /// Takes a filter out; whether it was there.
+    pub fn remove(&mut self, id: FilterId) -> bool {
+        let place = self.places.get(id.0);
+        if place == Place::Vacant {
+            return false;
+        }
+        self.counts.filters -= 1;
+        self.take_out(id.0, place);
+        self.places.set(id.0, Place::Vacant);
+        true
+    }
+
+    /// Makes all changes so far visible to readers at once.
+    pub fn publish(&mut self, version: FilterVersion) {
+        if std::mem::take(&mut self.catalog.gates.changed) {
+            self.groups = Arc::new(self.catalog.gates.groups());
+        }
+        if std::mem::take(&mut self.shapes_changed) {
+            self.shapes = Arc::new(self.catalog.shapes.keys().copied().collect());
+        }
+        self.published.store(Arc::new(Snapshot {
+            version,
+            tree: self.catalog.fields.tree(),
+            lookups: self.catalog.lookups(),
+            groups: Arc::clone(&self.groups),
+            layouts: Arc::clone(&self.layouts.all),
+            shapes: Arc::clone(&self.shapes),
+            always: self.catalog.symbols.get(ALWAYS).map_or(NONE, |symbol| symbol.head),
+            symbols: self.catalog.symbols.clone(),
+            pairs: self.pairs.clone(),
+            chunks: self.clusters.chunks.clone(),
+            pool: self.catalog.pool.pool.clone(),
+            targets: self.targets.clone(),
+        }));
+    }
+
+    #[must_use]
+    pub fn reader(&self) -> IndexReader {
+        IndexReader::new(Arc::clone(&self.published))
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> IndexStats {
+        IndexStats {
+            filters: self.counts.filters,
+            classes: self.counts.classes,
+            unindexable_filters: self.counts.unindexable,
+            memory_bytes: self.catalog.memory_bytes()
+                + self.clusters.memory_bytes()
+                + self.pairs.memory_bytes()
+                + self.targets.memory_bytes()
+                + self.places.memory_bytes(),
+        }
+    }
+
+    /// Distributes what a key leaves over order, second bound, gates and code.
+    fn encode(&mut self, placement: Placement, repeats: bool) -> Placed {
+        let (first, second) = &placement.key;
+        let key = [self.catalog.atom(first), second.as_ref().map_or(NONE, |atom| self.catalog.atom(atom))];
+        let domains = second.as_ref().and_then(|second| first.domain().zip(second.domain()));
+        let mut layout = Layout { repeats, ..Layout::default() };
+        let mut bounds: Vec<(Column, u64)> = Vec::new();
+        let mut words = [u64::MAX; gates::WORDS];
+        let mut rest = Vec::new();
+        for part in placement.rest {
+            match part {
+                Formula::Test(Test::Range { field, low, high }) => {
+                    for (bound, upper) in [(low, false), (high, true)] {
+                        let Some(bound) = bound else { continue };
+                        let floor = if upper { bound.upper_key() } else { bound.lower_key() };
+                        match floor {
+                            Some(floor) if bounds.len() < 2 || is_of_key(first, field) => {
+                                bounds.push(column(field, upper, floor));
+                            }
+                            _ => {
+                                let (low, high) = if upper { (None, Some(bound)) } else { (Some(bound), None) };
+                                rest.push(Formula::Test(Test::Range { field, low, high }));
+                            }
+                        }
+                    }
+                }
+                Formula::Test(Test::OneOf { field, ref values, negated })
+                    if self.is_gated(field, values.len()) && self.catalog.admit(field, values, negated, &mut words) => {
+                }
+                Formula::Test(Test::Present(field)) if self.catalog.admit_presence(field, true, &mut words) => {}
+                Formula::Test(Test::Absent(field)) if self.catalog.admit_presence(field, false, &mut words) => {}
+                other => rest.push(other),
+            }
+        }
+        // The bound on the key's own field comes first: it is what makes the key selective.
+        bounds.sort_by_key(|(column, _)| !is_of_key(first, column.field));
+        for (column, bound) in bounds.drain(bounds.len().min(2)..) {
+            rest.push(Formula::Test(exact_range(column, bound)));
+        }
+        let mut entry = Entry { words: vec![NONE], code: Vec::new() };
+        let mut columns = bounds.into_iter().map(|(column, bound)| {
+            push_bound(column, bound, &mut entry.words);
+            column
+        });
+        (layout.order, layout.check) = (columns.next(), columns.next());
+        drop(columns);
+        for (half, word) in halves(&words) {
+            if word != u32::MAX {
+                layout.gates |= 1 << half;
+                entry.words.push(word);
+            }
+        }
+        if !rest.is_empty() {
+            layout.code = true;
+            program::encode(&Formula::and(rest), &mut self.catalog, &mut entry.code);
+            entry.words.push(0);
+        }
+        Placed { key, domains, layout, entry }
+    }
+
+    /// A field with too many values would use up its gates for a few filters only.
+    fn is_gated(&self, field: Field, values: usize) -> bool {
+        use super::cover::Frequencies;
+        values <= gates::VALUES_MAX && self.catalog.values(field) <= gates::VALUES_MAX
+    }
+
+    /// A filter with one entry shares it with its equals.
+    fn place_alone(&mut self, filter: u32, placed: &mut Placed) {
+        if placed.layout.is_run() || filter & CLASS != 0 {
+            // Equal filters of a run cost a copied word each; sharing would cost more.
+            return self.place_several(filter, std::slice::from_mut(placed));
+        }
+        let head = self.head_for(placed);
+        let Some((leaf, at)) = self.equal_entry(head, &placed.layout, &placed.entry) else {
+            return self.place_several(filter, std::slice::from_mut(placed));
+        };
+        let known = self.clusters.view(leaf).column(0)[at];
+        let members = if known & CLASS == 0 {
+            let members = self.create_class(Place::Leaf(leaf));
+            self.clusters.set_reference(leaf, at, members | CLASS);
+            self.join_class(known, members);
+            members
+        } else {
+            known & !CLASS
+        };
+        self.join_class(filter, members);
+    }
+
+    fn place_several(&mut self, filter: u32, placed: &mut [Placed]) {
+        self.counts.classes += 1;
+        let mut reference = filter;
+        if filter & CLASS != 0 {
+            placed.iter_mut().for_each(make_compared);
+            // Such an id would read as a class, so it becomes the only member of one.
+            let members = self.create_class(Place::Nowhere);
+            self.join_class(filter, members);
+            reference = members | CLASS;
+        }
+        let leaves: Vec<ChunkId> = placed.iter_mut().map(|placed| self.put(reference, placed)).collect();
+        let place = self.places.keep(&leaves);
+        self.set_place(reference, true, place);
+    }
+
+    /// Puts an entry into the cluster of its key and layout.
+    fn put(&mut self, reference: u32, placed: &mut Placed) -> ChunkId {
+        placed.entry.words[0] = reference;
+        self.count_entry(&placed.layout, &placed.entry, true);
+        if placed.key == [ALWAYS, NONE] && !placed.layout.is_run() {
+            self.counts.unindexable += 1;
+        }
+        let head = self.head_for(placed);
+        self.insert_entry(head, &placed.layout, &placed.entry)
+    }
+
+    fn insert_entry(&mut self, head: ChunkId, layout: &Layout, entry: &Entry) -> ChunkId {
+        let mut moved = Vec::new();
+        let leaf = self.clusters.insert(head, layout, entry, &mut moved);
+        self.follow(layout, &moved, Some(entry.words[0]));
+        leaf
+    }
+
+    /// Notes where entries went.
+    fn follow(&mut self, layout: &Layout, moved: &[Moved], except: Option<u32>) {
+        let may_be_class = !layout.members && !layout.is_run();
+        for Moved { reference, from, to } in moved {
+            if Some(*reference) != except {
+                let place = self.place(*reference, may_be_class);
+                let place = self.places.moved(place, *from, *to);
+                self.set_place(*reference, may_be_class, place);
+            }
+        }
+    }
+
+    fn place(&self, reference: u32, may_be_class: bool) -> Place {
+        if may_be_class && reference & CLASS != 0 {
+            Place::decode(self.clusters.view(reference & !CLASS).key()[0])
+        } else {
+            self.places.get(reference)
+        }
+    }
+
+    fn set_place(&mut self, reference: u32, may_be_class: bool, place: Place) {
+        if may_be_class && reference & CLASS != 0 {
+            self.clusters.set_header(reference & !CLASS, |header| header.key = [place.encode(), NONE]);
+        } else {
+            self.places.set(reference, place);
+        }
+    }
+
+    /// The cluster of a key and layout, made if need be.
+    fn head_for(&mut self, placed: &Placed) -> ChunkId {
+        let first = self.first_head(placed.key);
+        let mut head = first;
+        while head != NONE {
+            let view = self.clusters.view(head);
+            if self.layouts.all[view.layout()] == placed.layout {
+                return head;
+            }
+            head = view.next();
+        }
+        let layout = self.layouts.retain(placed.layout);
+        let head = self.clusters.create(layout, &placed.layout, placed.key, first);
+        self.count_cluster(placed.key, &placed.layout, true);
+        if let Some(domains) = placed.domains {
+            let clusters = self.catalog.shapes.entry(domains).or_default();
+            *clusters += 1;
+            self.shapes_changed |= *clusters == 1;
+        }
+        self.set_first_head(placed.key, first, head);
+        head
+    }
+
+    fn first_head(&self, [left, right]: [SymbolId; 2]) -> ChunkId {
+        if right == NONE {
+            return self.catalog.symbols.get(left).map_or(NONE, |symbol| symbol.head);
+        }
+        self.pairs.get(pair_key(left, right)).next().unwrap_or(NONE)
+    }
+
+    fn set_first_head(&mut self, [left, right]: [SymbolId; 2], old: ChunkId, new: ChunkId) {
+        if right == NONE {
+            if let Some(symbol) = self.catalog.symbols.get_mut(left) {
+                symbol.head = new;
+            }
+            return;
+        }
+        if old != NONE {
+            self.pairs.remove(pair_key(left, right), old);
+        }
+        if new != NONE {
+            self.pairs.insert(pair_key(left, right), new);
+        }
+    }
+
+    fn equal_entry(&self, head: ChunkId, layout: &Layout, entry: &Entry) -> Option<(ChunkId, usize)> {
+        let leaf = self.clusters.leaf(head, layout, entry);
+        let view = self.clusters.view(leaf);
+        let order = entry.order(layout);
+        let compared = 1..layout.columns() - usize::from(layout.code);
+        let same = |at: &usize| {
+            compared.clone().all(|column| view.column(column)[*at] == entry.words[column])
+                && (!layout.code || view.code(layout, view.column(layout.columns() - 1)[*at]).starts_with(&entry.code))
+        };
+        let admitted = (0..view.admitted(layout, order)).rev();
+        let found = admitted.take_while(|at| view.order(layout, *at) == order).find(same);
+        found.map(|at| (leaf, at))
+    }
+
+    fn create_class(&mut self, place: Place) -> ChunkId {
+        let columns = Layout { members: true, ..Layout::default() };
+        let layout = self.layouts.retain(columns);
+        self.clusters.create(layout, &columns, [place.encode(), NONE], NONE)
+    }
+
+    fn join_class(&mut self, filter: u32, members: ChunkId) {
+        let columns = Layout { members: true, ..Layout::default() };
+        let leaf = self.insert_entry(members, &columns, &Entry { words: vec![filter], code: Vec::new() });
+        self.places.set(filter, Place::Leaf(leaf));
+    }
+
+    fn take_out(&mut self, filter: u32, place: Place) {
+        self.counts.classes -= usize::from(self.is_class(place));
+        match place {
+            Place::Vacant | Place::Nowhere => {}
+            Place::Leaf(leaf) => self.take_entry(leaf, filter),
+            Place::Block(at) => {
+                let leaves = self.places.block(at).len();
+                // An entry may have been moved by the one taken out before it, so each is read when it is due.
+                for n in 0..leaves {
+                    self.take_entry(self.places.block(at)[n], filter);
+                }
+                self.places.forget(place);
+            }
+        }
+        if let Place::Leaf(_) | Place::Block(_) = place {
+            self.catalog.tidy();
+        }
+    }
+
+    /// Whether a place is that of an entry of its own, not of a member of a class.
+    fn is_class(&self, place: Place) -> bool {
+        let leaf = match place {
+            Place::Vacant | Place::Nowhere => return false,
+            Place::Leaf(leaf) => leaf,
+            Place::Block(at) => self.places.block(at)[0],
+        };
+        !self.layouts.all[self.clusters.view(leaf).layout()].members
+    }
+
+    fn take_entry(&mut self, leaf: ChunkId, reference: u32) {
+        let view = self.clusters.view(leaf);
+        let layout = self.layouts.all[view.layout()];
+        let Some(at) = view.position(reference) else { return };
+        let (entry, head) = (view.entry(&layout, at), self.clusters.head(leaf));
+        let key = self.clusters.view(head).key();
+        let mut moved = Vec::new();
+        let empty = self.clusters.remove(leaf, &layout, at, &mut moved);
+        self.follow(&layout, &moved, None);
+        if layout.members {
+            if empty {
+                let class = head | CLASS;
+                let place = Place::decode(key[0]);
+                self.layouts.release(self.clusters.view(head).layout());
+                self.clusters.drop_cluster(head);
+                self.take_out(class, place);
+            }
+            return;
+        }
+        if key == [ALWAYS, NONE] && !layout.is_run() {
+            self.counts.unindexable -= 1;
+        }
+        self.count_entry(&layout, &entry, false);
+        if empty {
+            self.unlink(head, key);
+            self.count_cluster(key, &layout, false);
+        }
+    }
+
+    fn unlink(&mut self, head: ChunkId, key: [SymbolId; 2]) {
+        let (next, layout) = (self.clusters.view(head).next(), self.clusters.view(head).layout());
+        let first = self.first_head(key);
+        if first == head {
+            self.set_first_head(key, head, next);
+        } else {
+            let mut before = first;
+            while self.clusters.view(before).next() != head {
+                before = self.clusters.view(before).next();
+            }
+            self.clusters.set_header(before, |header| header.next = next);
+        }
+        self.layouts.release(layout);
+        self.clusters.drop_cluster(head);
+    }
+
+    /// Counts what a cluster names: its key and the fields of its columns.
+    fn count_cluster(&mut self, key: [SymbolId; 2], layout: &Layout, added: bool) {
+        let pair = key[1] != NONE;
+        if pair && !added {
+            self.count_shape(key);
+        }
+        for id in key.into_iter().filter(|id| *id != NONE) {
+            if pair && let Some(symbol) = self.catalog.symbols.get_mut(id) {
+                symbol.pairs = if added { symbol.pairs + 1 } else { symbol.pairs - 1 };
+            }
+            self.count(&Reference::Symbol(id), added);
+        }
+        for column in [layout.order, layout.check].into_iter().flatten() {
+            self.count(&Reference::Field(column.field), added);
+        }
+    }
+
+    /// One cluster of a pair less.
+    fn count_shape(&mut self, key: [SymbolId; 2]) {
+        let domain = |id| {
+            let symbol = self.catalog.symbols.get(id)?;
+            Some((symbol.field, !symbol.sense().is_value()))
+        };
+        let Some(shape) = domain(key[0]).zip(domain(key[1])) else { return };
+        if let Some(count) = self.catalog.shapes.get_mut(&shape) {
+            *count -= 1;
+            if *count == 0 {
+                self.catalog.shapes.remove(&shape);
+                self.shapes_changed = true;
+            }
+        }
+    }
+
+    /// Counts what an entry names: the values and fields of its gates, and all of its code.
+    fn count_entry(&mut self, layout: &Layout, entry: &Entry, added: bool) {
+        let mut named = Vec::new();
+        if layout.gates != 0 {
+            let mut words = [u64::MAX; gates::WORDS];
+            let mut column = layout.gates_at();
+            for half in (0..2 * gates::WORDS).filter(|half| layout.gates & 1 << half != 0) {
+                let shift = half % 2 * 32;
+                words[half / 2] &= u64::from(entry.words[column]) << shift | !(u64::from(u32::MAX) << shift);
+                column += 1;
+            }
+            self.catalog.gates.count(&words, if added { 1 } else { -1 }, |field, value| {
+                named.push(Reference::Field(field));
+                named.extend(value.map(Reference::Symbol));
+            });
+        }
+        program::references(&entry.code, &mut |reference| named.push(reference));
+        if !added {
+            // Bits without filters go first, for they name symbols that may go with this entry.
+            self.catalog.gates.tidy(&mut self.catalog.symbols);
+        }
+        for reference in &named {
+            self.count(reference, added);
+        }
+    }
+
+    fn count(&mut self, reference: &Reference, added: bool) {
+        if added {
+            self.catalog.retain(reference);
+        } else {
+            self.catalog.release(reference);
+        }
+    }
+}
+
+impl Layouts {
+    fn retain(&mut self, layout: Layout) -> usize {
+        let id = match self.ids.get(&layout) {
+            Some(id) => *id,
+            None => {
+                let all = Arc::make_mut(&mut self.all);
+                let id = self.free.pop().unwrap_or(all.len());
+                if id == all.len() {
+                    all.push(layout);
+                    self.uses.push(0);
+                } else {
+                    all[id] = layout;
+                }
+                self.ids.insert(layout, id);
+                id
+            }
+        };
+        self.uses[id] += 1;
+        id
+    }
+
+    fn release(&mut self, id: usize) {
+        self.uses[id] -= 1;
+        if self.uses[id] == 0 {
+            self.ids.remove(&self.all[id]);
+            self.free.push(id);
+        }
+    }
+}
+
+fn is_of_key(key: &Atom, field: Field) -> bool {
+    matches!(key, Atom::Numeric(other) | Atom::Interval { field: other, .. } if *other == field)
+}
+
+fn column(field: Field, upper: bool, floor: u64) -> (Column, u64) {
+    (Column { field, upper, narrow: hundredths(floor).is_some() }, floor)
+}
+
+/// The bound as its column stores it: inverted if it is an upper one.
+#[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
+fn push_bound(column: Column, floor: u64, words: &mut Vec<u32>) {
+    match hundredths(floor) {
+        Some(narrow) if column.narrow => words.push(if column.upper { !narrow } else { narrow }),
+        _ => {
+            let wide = if column.upper { !floor } else { floor };
+            words.extend([(wide >> 32) as u32, wide as u32]);
+        }
+    }
+}
+
+/// The range that a column would have decided.
+fn exact_range(column: Column, floor: u64) -> Test {
+    let at = super::number::Number { floor, rest: 0 };
+    // An upper key admits all numbers of that floor.
+    let bound = |at| Some(super::number::Bound { at, inclusive: true });
+    let (low, high) =
+        if column.upper { (None, bound(super::number::Number { floor, rest: u16::MAX })) } else { (bound(at), None) };
+    Test::Range { field: column.field, low, high }
+}
+
+fn halves(words: &gates::Words) -> impl Iterator<Item = (usize, u32)> {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
+    words.iter().enumerate().flat_map(|(at, word)| [(2 * at, *word as u32), (2 * at + 1, (*word >> 32) as u32)])
+}
+
+/// Adds a gate that admits everything to an entry of a run, which has no place for a class.
+fn make_compared(placed: &mut Placed) {
+    if placed.layout.is_run() {
+        placed.layout.gates = 1;
+        placed.entry.words.push(u32::MAX);
+    }
+}

@@ -1,0 +1,175 @@
+//! The door: who is asking, and whether a server may start without asking.
+//!
+//! A [`Subject`] is what a verified token says. Tokens come in the `Authorization` header, in the WebSocket subprotocol
+//! `evs.bearer.<token>`, or as a single-use ticket of seconds; never as a long-lived token in a URL, which is logged
+//! everywhere. See docs/SECURITY.md.
+
+pub mod config;
+mod jwks;
+mod keys;
+mod origin;
+mod startup;
+mod subject;
+mod ticket;
+mod token;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use evs_api::frames::SUBPROTOCOL_BEARER_PREFIX;
+use evs_core::SubscriberId;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::problem::{ApiError, ApiResult};
+pub use config::AuthConfig;
+pub use startup::check_startup;
+pub use subject::{Scope, Subject, Tenant, no_such_subscriber, subscriber_id};
+use ticket::Tickets;
+use token::Verifier;
+
+/// Decides who may do what. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Authorizer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: AuthConfig,
+    /// `None`: authentication is off, everybody may do everything.
+    verifier: Option<Verifier>,
+    tickets: Tickets,
+}
+
+impl Authorizer {
+    /// Reads keys and secrets; a JWKS is fetched when the first token comes.
+    ///
+    /// # Errors
+    /// A sentence that names the setting at fault.
+    pub fn new(config: &AuthConfig, clock: Clock) -> Result<Self, String> {
+        let verifier = Verifier::new(config, clock.clone())?;
+        let tickets = Tickets::new(config.ticket_secret.as_ref(), clock)?;
+        if !is_identifier(&config.tenant_field) {
+            return Err(format!("auth_tenant_field: {:?} is not the name of an event field", config.tenant_field));
+        }
+        Ok(Self(Arc::new(Inner { config: config.clone(), verifier, tickets })))
+    }
+
+    /// For loopback and tests: everybody may do everything.
+    ///
+    /// # Panics
+    /// Never: the defaults are valid.
+    #[must_use]
+    pub fn off(clock: Clock) -> Self {
+        Self::new(&AuthConfig::from(&Config::default()), clock).expect("the defaults are valid")
+    }
+
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.verifier.is_some()
+    }
+
+    #[must_use]
+    pub fn metrics_open(&self) -> bool {
+        !self.is_on() || self.0.config.metrics_open
+    }
+
+    /// The event field that names an event's tenant.
+    #[must_use]
+    pub fn tenant_field(&self) -> &str {
+        &self.0.config.tenant_field
+    }
+
+    /// The caller of a REST request, by its `Authorization` header.
+    ///
+    /// # Errors
+    /// 401 with the reason.
+    pub async fn check_http(&self, headers: &HeaderMap) -> ApiResult<Subject> {
+        match &self.0.verifier {
+            None => Ok(Subject::anyone()),
+            Some(verifier) => verifier.verify(bearer(headers)?.ok_or_else(no_token)?).await,
+        }
+    }
+
+    /// The owner of a WebSocket or SSE connection: `Authorization`, else the subprotocol `evs.bearer.<token>`, else
+    /// `?ticket=`.
+    ///
+    /// # Errors
+    /// 401 with the reason.
+    pub async fn check_connect(&self, headers: &HeaderMap, ticket: Option<&str>) -> ApiResult<Subject> {
+        let Some(verifier) = &self.0.verifier else { return Ok(Subject::anyone()) };
+        if let Some(token) = bearer(headers)? {
+            return verifier.verify(token).await;
+        }
+        if let Some(token) = offered_token(headers) {
+            return verifier.verify(token).await;
+        }
+        self.0.tickets.redeem(ticket.ok_or_else(no_token)?)
+    }
+
+    /// A new token for an open connection, from its `refresh` frame. It must be of the same subject and tenant.
+    ///
+    /// # Errors
+    /// 401 with the reason; 403 for another subject's token.
+    pub async fn refresh(&self, present: &Subject, token: &str) -> ApiResult<Subject> {
+        let Some(verifier) = &self.0.verifier else { return Ok(Subject::anyone()) };
+        let fresh = verifier.verify(token).await?;
+        if fresh.id() != present.id() || fresh.tenant() != present.tenant() {
+            return Err(ApiError::forbidden("a connection can only be refreshed with a token of its own subject"));
+        }
+        Ok(fresh)
+    }
+
+    /// Whether the owner of a connection may read this queue; answers the installation's name of it.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn authorize_subscribe(&self, subject: &Subject, id: &SubscriberId) -> ApiResult<SubscriberId> {
+        subject.require(subject.may_subscribe(id), &format!("subscribe:{id}"))?;
+        subject.internal(id)
+    }
+
+    /// A single-use ticket for a connection, and for how many seconds it is good.
+    ///
+    /// # Errors
+    /// 403 where the subject may subscribe to nothing.
+    pub fn ticket(&self, subject: &Subject) -> ApiResult<(String, u64)> {
+        let subscribes = |scope: &Scope| matches!(scope, Scope::SubscribeOwn | Scope::Subscribe(_));
+        let may = !subject.is_authenticated() || subject.scopes().iter().any(subscribes);
+        subject.require(may, "subscribe")?;
+        self.0.tickets.issue(subject)
+    }
+
+    /// Whether a browser's page may connect: see [`AuthConfig::origins`]. Requests without `Origin` are no browser's.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_origin(&self, headers: &HeaderMap) -> ApiResult<()> {
+        origin::check(&self.0.config.origins, headers)
+    }
+}
+
+/// The token of the `Authorization` header, if there is one.
+fn bearer(headers: &HeaderMap) -> ApiResult<Option<&str>> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    token.map(Some).ok_or_else(|| ApiError::unauthorized("invalid_token", "Authorization must be `Bearer <token>`"))
+}
+
+/// The token among the offered WebSocket subprotocols.
+fn offered_token(headers: &HeaderMap) -> Option<&str> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL_BEARER_PREFIX))
+}
+
+fn no_token() -> ApiError {
+    ApiError::unauthorized("missing_token", "this needs a token: `Authorization: Bearer <token>`")
+}
+
+fn is_identifier(text: &str) -> bool {
+    let mut chars = text.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && chars.all(|rest| rest.is_ascii_alphanumeric() || rest == '_')
+}

@@ -1,0 +1,256 @@
+//! How a client gets a session: attach to the queue, wait for the reader, decide where to begin.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evs_api::frames::{CloseCode, Gap, GapReason, Resumed, ServerFrame, Welcome};
+use evs_api::oplog::Level;
+use evs_core::{ConsumerName, Filter, Seq, SubscriberId};
+use tokio::time::{Instant, timeout_at};
+
+use super::Gateway;
+use super::ask::Ask;
+use super::backfill;
+use super::connection::{Connection, Feed, Parts};
+use super::dispatcher::Dispatcher;
+use super::encode::{self, Format};
+use super::resume::{Begin, Resume, resume};
+use super::session::{Acking, Session};
+use super::sink::Sink;
+use crate::auth::{Subject, no_such_subscriber};
+use crate::http::problem::{ApiError, ApiResult};
+use crate::limits::ConnectionGuard;
+use crate::ports::PortError;
+use crate::ports::delivery_queue::{Attached, Start};
+use crate::ports::filter_store::SubscriberRecord;
+use crate::reader::attached::AttachedSession;
+use crate::retry::Backoff;
+
+/// A client waits so long for its handshake while the store or the reader is not there.
+const JOIN_WAIT: Duration = Duration::from_secs(10);
+
+/// A session that only lacks its socket.
+pub(super) struct Joining {
+    gateway: Gateway,
+    dispatcher: Arc<Dispatcher>,
+    subscriber: SubscriberId,
+    attached: AttachedSession,
+    acking: Acking,
+    resume: Resume,
+    acked: Seq,
+    /// Where a resume as `gap` will really be told one, by the first read of the store.
+    top: Seq,
+    epoch: evs_core::Epoch,
+    generation: u64,
+    condition: Option<Box<Filter>>,
+    since_ms: Option<i64>,
+    /// As the client calls it.
+    name: SubscriberId,
+    subject: Subject,
+    /// Its place among the gateway's connections; with an event stream it stays with the HTTP connection.
+    pub(super) place: Option<ConnectionGuard>,
+}
+
+/// Why it did not work this time.
+enum Failed {
+    Refused(ApiError),
+    /// It may work in a moment.
+    Now(String),
+}
+
+impl From<PortError> for Failed {
+    fn from(error: PortError) -> Self {
+        Self::Now(error.to_string())
+    }
+}
+
+impl Gateway {
+    /// # Errors
+    /// The refusal to answer instead of an upgrade.
+    pub(super) async fn join(&self, ask: Ask) -> ApiResult<Joining> {
+        let deadline = Instant::now() + JOIN_WAIT;
+        let mut backoff = Backoff::default();
+        loop {
+            if self.app.shutdown.is_cancelled() {
+                return Err(ApiError::unavailable("this gateway is stopping", "shutdown"));
+            }
+            let problem = match timeout_at(deadline, self.try_join(&ask, deadline)).await {
+                Ok(Ok(found)) => return Ok(self.joining(ask, found)),
+                Ok(Err(Failed::Refused(refusal))) => return Err(refusal),
+                Ok(Err(Failed::Now(problem))) => problem,
+                Err(_) => "it took too long".to_owned(),
+            };
+            let waited = timeout_at(deadline, backoff.wait(&self.app.shutdown)).await;
+            if waited.is_err() || Instant::now() >= deadline {
+                return Err(ApiError::unavailable("the queue cannot be attached to now; try again", problem));
+            }
+        }
+    }
+
+    async fn try_join(&self, ask: &Ask, deadline: Instant) -> Result<Found, Failed> {
+        let (unknown, wish) = (|| Failed::Refused(no_such_subscriber(&ask.subscriber)), &ask.wish);
+        let record = self.app.filters.subscriber(&ask.internal).await?.ok_or_else(unknown)?;
+        let (shard, slot) = (record.shard, record.slot);
+        let reader = self.app.readers.shard(shard);
+        let top = reader.with_window(|window| window.top(slot));
+        let start = match (&wish.consumer, &wish.begin) {
+            (None, _) => Start::Observe,
+            (Some(_), Begin::Latest) => Start::At(top.ok_or_else(not_following)?),
+            (Some(_), _) if wish.since_ms.is_some() => Start::At(top.ok_or_else(not_following)?),
+            (Some(_), _) => Start::Earliest,
+        };
+        if let Some(consumer) = &wish.consumer {
+            self.supersede(&record, consumer);
+            self.acks.settle(shard, slot).await;
+        }
+        let consumer = wish.consumer.clone().unwrap_or_else(ConsumerName::default_consumer);
+        let attached = self.app.queue.attach(shard, slot, &consumer, start).await?;
+        if attached.removed {
+            return Err(unknown());
+        }
+        let waited = self.app.readers.wait_caught_up(shard, attached.state.epoch, attached.state.top, deadline).await;
+        waited.map_err(|error| Failed::Now(error.to_string()))?;
+        let look = reader.with_hot(|hot| (hot.generation, hot.window.epoch(), hot.window.top(slot)));
+        let (generation, epoch, top) = look.ok_or_else(not_following)?;
+        if epoch != attached.state.epoch {
+            return Err(Failed::Now("the delivery log has another epoch by now".to_owned()));
+        }
+        let mut resume = resume(shard, slot, &wish.begin, ask.observes(), &attached, top);
+        if wish.since_ms.is_some() {
+            resume = Resume { next: Seq(top.0 + 1), resumed: Resumed::Backfill, gap: None, ..resume };
+        }
+        let hot = reader.with_window(|window| resume.next > top || window.find(slot, resume.next, 1).is_some());
+        let floor = attached.acked.max(attached.lost);
+        if !hot.unwrap_or(false) && resume.next <= floor.min(attached.base) {
+            resume.resumed = Resumed::Gap;
+        }
+        Ok(Found { record, attached, resume, top, generation })
+    }
+
+    /// The newest connection of a consumer wins.
+    fn supersede(&self, record: &SubscriberRecord, consumer: &ConsumerName) {
+        let dispatcher = self.dispatcher(record.slot);
+        for older in dispatcher.of_consumer(record.shard, record.slot, consumer) {
+            let mut state = older.lock();
+            if !state.ending() {
+                older.close(&mut state, CloseCode::Superseded, self.app.clock.now_ms());
+                self.app.metrics.superseded.inc();
+                let message = format!("consumer {consumer} connected again; its older connection was closed");
+                self.app.oplog.write(Level::Info, "superseded", Some(record.id.as_str()), message);
+            }
+        }
+    }
+
+    fn joining(&self, ask: Ask, found: Found) -> Joining {
+        let Found { record, attached, resume, top, generation } = found;
+        let acking = ask.acking();
+        let Ask { subject, subscriber, internal: _, wish, speaks: _ } = ask;
+        let sent = Seq(resume.next.0 - 1);
+        Joining {
+            gateway: self.clone(),
+            dispatcher: self.dispatcher(record.slot).clone(),
+            subscriber: record.id,
+            attached: AttachedSession::new(record.shard, record.slot, wish.consumer, sent),
+            acking,
+            acked: attached.row,
+            resume,
+            top,
+            epoch: attached.state.epoch,
+            generation,
+            condition: wish.condition,
+            since_ms: wish.since_ms,
+            name: subscriber,
+            subject,
+            place: None,
+        }
+    }
+}
+
+fn not_following() -> Failed {
+    Failed::Now("the reader of the delivery log is not there yet".to_owned())
+}
+
+/// What `try_join` found.
+struct Found {
+    record: SubscriberRecord,
+    attached: Attached,
+    resume: Resume,
+    top: Seq,
+    generation: u64,
+}
+
+impl Joining {
+    /// Puts the session on its socket: welcome, then whatever the resume has to tell, then deliveries. `first` goes
+    /// before it all.
+    pub(super) fn connect(self, sink: Sink, first: &[u8]) -> Arc<Connection> {
+        let app = &self.gateway.app;
+        let now_ms = app.clock.now_ms();
+        let limits = self.dispatcher.limits;
+        let format = if matches!(sink, Sink::WebSocket(_)) { Format::WebSocket } else { Format::EventStream };
+        let (shard, slot) = (self.attached.shard, self.attached.slot);
+        let welcome = ServerFrame::Welcome(Welcome {
+            subscriber: self.name.to_string(),
+            consumer: self.attached.consumer.as_ref().map(ToString::to_string).unwrap_or_default(),
+            epoch: self.epoch.to_string(),
+            next: self.resume.next.0,
+            top: self.top.0,
+            resumed: self.resume.resumed,
+            window_events: limits.events_max as u64,
+            window_bytes: limits.bytes_max as u64,
+            ping_s: app.config.ping_s,
+            server: concat!("evs/", env!("CARGO_PKG_VERSION")).to_owned(),
+        });
+        let mut frames = vec![welcome];
+        if let Some((code, message)) = &self.resume.error {
+            frames.push(ServerFrame::Error { code: (*code).to_owned(), message: message.clone() });
+        }
+        if let Some(gap) = self.resume.gap.clone() {
+            app.metrics.gaps.inc();
+            self.log_gap(&gap);
+            frames.push(ServerFrame::Gap(gap));
+        }
+        let mut bytes = first.to_vec();
+        frames.iter().for_each(|frame| encode::put_frame(&mut bytes, format, frame, None));
+        let session = Session::new(
+            (shard, slot, self.epoch),
+            self.acking,
+            self.resume.next,
+            self.acked,
+            self.top,
+            self.resume.seen,
+            now_ms,
+        );
+        let feed = if self.since_ms.is_some() { Feed::Backfill } else { Feed::Window };
+        let parts = Parts {
+            attached: Arc::new(self.attached),
+            subscriber: self.subscriber,
+            generation: self.generation,
+            sink,
+            dispatcher: self.dispatcher.clone(),
+            condition: self.condition,
+            subject: Some(self.subject).filter(Subject::is_authenticated).map(Box::new),
+            place: self.place,
+        };
+        let connection = Arc::new(Connection::new(parts, session, feed));
+        connection.write(&mut connection.lock(), &bytes);
+        // Another connection of this consumer may have come while this one was shaking hands: the later one wins.
+        for other in self.dispatcher.add(&connection) {
+            other.close(&mut other.lock(), CloseCode::Superseded, now_ms);
+        }
+        self.gateway.note_connected(&connection);
+        if let Some(since_ms) = self.since_ms {
+            self.gateway.tasks.spawn(backfill::run(app.clone(), connection.clone(), since_ms));
+        }
+        connection
+    }
+
+    fn log_gap(&self, gap: &Gap) {
+        let why = match gap.reason {
+            GapReason::Retention => "older ones fell to retention",
+            GapReason::Acked => "older ones were acked by all",
+            GapReason::DataLoss => "the store lost some",
+        };
+        let message = format!("resumed from another epoch at {}: {why}", gap.from);
+        self.gateway.app.oplog.write(Level::Warn, "gap", Some(self.subscriber.as_str()), message);
+    }
+}

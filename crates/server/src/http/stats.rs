@@ -1,0 +1,187 @@
+//! `/stats`: the numbers of the installation as this instance sees it, once or every second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use evs_api::error::Problem;
+use evs_api::stats::{IndexStats, InstanceStats, PartitionStats, ShardStats, Stats};
+use evs_core::{Offset, Partition, Shard};
+use futures_util::{StreamExt, stream};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::guard::Caller;
+use super::problem::ApiResult;
+use super::subscribers::Row;
+use super::{Api, sse};
+use crate::app::App;
+use crate::metrics::Rate;
+use crate::ports::PortResult;
+use crate::ports::filter_store::{INSTANCE_TTL_S, InstanceReport};
+
+/// Numbers this young are not collected again; rates are measured between collections.
+const FRESH: Duration = Duration::from_millis(900);
+
+const EVERY: Duration = Duration::from_secs(1);
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(get)).routes(routes!(follow))
+}
+
+/// Collects once for all who ask.
+#[derive(Debug, Default)]
+pub(super) struct StatsFeed {
+    made: Mutex<Option<(Instant, Arc<Stats>)>>,
+    events_in: Rate,
+    deliveries: Rate,
+    deliveries_sent: Rate,
+}
+
+/// Read the statistics
+#[utoipa::path(get, path = "/stats", operation_id = "get_stats", tag = "operations", responses(
+    (status = 200, body = Stats),
+    (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
+async fn get(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Json<Stats>> {
+    subject.require_installation()?;
+    Ok(Json(Stats::clone(&*now(&api).await?)))
+}
+
+/// Follow the statistics
+///
+/// Server-sent events: `stats`, once a second.
+#[utoipa::path(get, path = "/stats/stream", operation_id = "follow_stats", tag = "operations", responses(
+    (status = 200, description = "server-sent events", body = String, content_type = "text/event-stream"),
+    (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
+async fn follow(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Response> {
+    subject.require_installation()?;
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let shutdown = api.app.shutdown.clone();
+    let looks = stream::unfold((api, ticks), async |(api, mut ticks)| {
+        ticks.tick().await;
+        let stats = now(&api).await;
+        Some((stats, (api, ticks)))
+    });
+    // A second without numbers, because a backend does not answer, is left out.
+    let events = looks.filter_map(async |stats| match stats {
+        Ok(stats) => Some(sse::event("stats", &*stats)),
+        Err(error) => {
+            tracing::warn!(%error, "the statistics cannot be collected now");
+            None
+        }
+    });
+    Ok(sse::answer(&shutdown, events))
+}
+
+async fn now(api: &Api) -> PortResult<Arc<Stats>> {
+    // Held while collecting: one collection serves all who wait.
+    let mut made = api.stats.made.lock().await;
+    if let Some((at, stats)) = &*made
+        && at.elapsed() < FRESH
+    {
+        return Ok(stats.clone());
+    }
+    let stats = Arc::new(collect(api).await?);
+    *made = Some((Instant::now(), stats.clone()));
+    Ok(stats)
+}
+
+async fn collect(api: &Api) -> PortResult<Stats> {
+    let (app, feed) = (&api.app, &api.stats);
+    let metrics = &app.metrics;
+    let now_ms = app.clock.now_ms();
+    let rows = api.subscribers.rows(app).await?;
+    let reports = app.filters.reports().await?;
+    let (events_in, deliveries, sent) =
+        (metrics.events_in.get(), metrics.deliveries.get(), metrics.deliveries_sent.get());
+    Ok(Stats {
+        time_ms: now_ms,
+        uptime_s: (now_ms - app.started_ms).max(0) as f64 / 1000.0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: mode(app).to_owned(),
+        events_in_total: events_in,
+        events_matched_total: metrics.events_matched.get(),
+        deliveries_total: deliveries,
+        deliveries_sent_total: sent,
+        acks_total: metrics.acks.get(),
+        events_in_per_s: feed.events_in.tick(events_in, now_ms),
+        deliveries_per_s: feed.deliveries.tick(deliveries, now_ms),
+        deliveries_sent_per_s: feed.deliveries_sent.tick(sent, now_ms),
+        latency: metrics.latency(),
+        connections: reports
+            .iter()
+            .map(|report| report.connections)
+            .sum::<u64>()
+            .max(positive(metrics.connections.get())),
+        subscribers: rows.len() as u64,
+        subscribers_behind: rows.iter().filter(|row| row.lag() > 0).count() as u64,
+        filters: rows.iter().map(|row| u64::from(row.filters())).sum(),
+        filter_version: app.filters.version().await?.0,
+        gaps_total: metrics.gaps.get(),
+        dropped_total: metrics.expired.get(),
+        dead_letters_total: metrics.dead_letters.get(),
+        index: IndexStats {
+            filters: positive(metrics.filters.get()),
+            classes: positive(metrics.index_classes.get()),
+            unindexable_filters: positive(metrics.filters_unindexable.get()),
+            candidates_per_match: metrics.match_candidates.get() as f64 / deliveries.max(1) as f64,
+            memory_bytes: positive(metrics.index_memory_bytes.get()),
+        },
+        partitions: partitions(app).await?,
+        shards: shards(app, &rows).await?,
+        instances: reports.into_iter().map(instance).collect(),
+    })
+}
+
+/// `distributed` as soon as one of the ports leaves this machine.
+fn mode(app: &App) -> &'static str {
+    let backends = [&app.config.event_log, &app.config.delivery_queue, &app.config.filter_store];
+    if backends.iter().all(|backend| *backend == "sqlite") { "embedded" } else { "distributed" }
+}
+
+fn positive(gauge: i64) -> u64 {
+    u64::try_from(gauge).unwrap_or_default()
+}
+
+async fn partitions(app: &App) -> PortResult<Vec<PartitionStats>> {
+    // A partition is matched as far as every shard is told: a batch is appended to all of them, also without routes.
+    let ends: Vec<Vec<(Partition, Offset)>> = app
+        .readers
+        .shards()
+        .map(|reader| reader.with_window(|window| window.ends().to_vec()).unwrap_or_default())
+        .collect();
+    let stats = app.log.partitions().await?.into_iter().map(|range| {
+        let (low, high) = (range.low.0, range.high.0);
+        let of_shards = ends.iter().flatten().filter(|(partition, _)| *partition == range.partition);
+        let matched = of_shards.map(|(_, end)| end.0).max().unwrap_or(low).clamp(low, high);
+        PartitionStats { partition: range.partition.0, low, high, matched, lag: high - matched }
+    });
+    Ok(stats.collect())
+}
+
+async fn shards(app: &App, rows: &[Row]) -> PortResult<Vec<ShardStats>> {
+    let mut shards = Vec::new();
+    for shard in (0..app.queue.shards()).map(Shard) {
+        let state = app.queue.state(shard).await?;
+        shards.push(ShardStats {
+            shard: shard.0,
+            epoch: state.epoch.to_string(),
+            entries: state.top.saturating_sub(state.position.n),
+            log_bytes: state.log_bytes,
+            depth: rows.iter().filter(|row| row.shard() == shard).map(Row::lag).sum(),
+            min_filter_version: state.min_version.0,
+        });
+    }
+    Ok(shards)
+}
+
+fn instance(report: InstanceReport) -> InstanceStats {
+    let InstanceReport { id, roles, filter_version, connections, uptime_s, problem, age_s } = report;
+    let healthy = problem.is_none() && age_s < INSTANCE_TTL_S;
+    InstanceStats { id, roles, healthy, problem, filter_version, connections, uptime_s, age_s }
+}

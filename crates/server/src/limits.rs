@@ -1,0 +1,178 @@
+//! What one caller may use: requests per second, connections, sizes and times, each with its reason.
+//!
+//! Limits refuse new work; they never drop what was acknowledged. They are counted by this instance alone and need no
+//! backend, so that a slow backend cannot open or close the door.
+
+mod connections;
+mod rate;
+
+use std::net::IpAddr;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::auth::Subject;
+use crate::config::Config;
+use crate::http::problem::ApiResult;
+pub use connections::{ConnectionGuard, Connections};
+use rate::RateLimit;
+
+/// The settings `limit_…`. 0 switches a limit off where it says so.
+#[derive(Clone, Debug)]
+pub struct LimitsConfig {
+    /// REST requests of one token, per second, with a burst of twice that; 0: no limit. A batch of events is one.
+    pub subject_requests_per_s: u32,
+    /// REST requests from one address, per second, with a burst of twice that; 0: no limit. More than for a token,
+    /// because offices share addresses.
+    pub address_requests_per_s: u32,
+    /// WebSocket and SSE connections to the gateway, in all.
+    pub connections_max: usize,
+    /// Connections to the REST port; each costs a task and a buffer.
+    pub http_connections_max: usize,
+    /// WebSocket and SSE connections to the gateway from one address; 0: no limit.
+    pub address_connections_max: usize,
+    /// Connections to the REST port from one address; 0: no limit. So many slow ones cannot take all places.
+    pub address_http_connections_max: usize,
+    /// WebSocket and SSE connections of one token's subject; 0: no limit.
+    pub subject_connections_max: usize,
+    /// Whether loopback addresses count too; off, because a proxy on this machine stands for all its clients.
+    pub limit_loopback: bool,
+    /// A connection must have sent its next request's headers within this time: ends slow and idle ones.
+    pub header_timeout_s: u64,
+    /// All headers of a request: a token and some cookies fit many times.
+    pub header_bytes_max: usize,
+    /// Header lines of a request.
+    pub headers_max: usize,
+    /// A request, with its body, must be answered within this time. Longer than any `?timeout=`.
+    pub request_timeout_s: u64,
+    /// The same for `POST /filters/import`, whose body may hold millions of filters.
+    pub import_timeout_s: u64,
+    /// Filters that the index cannot narrow down and tries on every event, in the whole installation.
+    pub unindexable_filters_max: u64,
+    /// Web pages of these origins may call the REST API, exactly as browsers send them; `*` allows any.
+    pub cors_origins: Vec<String>,
+}
+
+impl From<&Config> for LimitsConfig {
+    fn from(config: &Config) -> Self {
+        Self {
+            subject_requests_per_s: config.limit_subject_requests_per_s,
+            address_requests_per_s: config.limit_address_requests_per_s,
+            connections_max: config.connections_max,
+            http_connections_max: config.limit_http_connections,
+            address_connections_max: config.limit_address_connections,
+            address_http_connections_max: config.limit_address_http_connections,
+            subject_connections_max: config.limit_subject_connections,
+            limit_loopback: config.limit_loopback,
+            header_timeout_s: config.limit_header_timeout_s,
+            header_bytes_max: HEADER_BYTES_MAX,
+            headers_max: HEADERS_MAX,
+            request_timeout_s: config.limit_request_timeout_s,
+            import_timeout_s: config.limit_import_timeout_s,
+            unindexable_filters_max: config.limit_unindexable_filters,
+            cors_origins: config.cors_origins.clone(),
+        }
+    }
+}
+
+/// All headers of a request: a token of the largest size and some cookies fit.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Header lines of a request: browsers behind proxies send about 40.
+const HEADERS_MAX: usize = 64;
+
+/// The counters behind [`LimitsConfig`], one set for the process.
+#[derive(Debug)]
+pub struct Limits {
+    by_address: RateLimit<IpAddr>,
+    by_subject: RateLimit<Box<str>>,
+    http: Connections,
+    gateway: Connections,
+    config: LimitsConfig,
+}
+
+impl Limits {
+    #[must_use]
+    pub fn new(config: LimitsConfig) -> Self {
+        let loopback = config.limit_loopback;
+        let http = Connections::new(config.http_connections_max, config.address_http_connections_max, 0, loopback);
+        let gateway = Connections::new(
+            config.connections_max,
+            config.address_connections_max,
+            config.subject_connections_max,
+            loopback,
+        );
+        Self {
+            by_address: RateLimit::new(config.address_requests_per_s),
+            by_subject: RateLimit::new(config.subject_requests_per_s),
+            http,
+            gateway,
+            config,
+        }
+    }
+
+    #[must_use]
+    pub fn config(&self) -> &LimitsConfig {
+        &self.config
+    }
+
+    /// The headers that tell the caller where it stands.
+    ///
+    /// # Errors
+    /// 429 with `Retry-After`.
+    pub fn check_address(&self, address: Option<IpAddr>) -> ApiResult<HeaderMap> {
+        match address {
+            Some(address) if self.config.limit_loopback || !address.is_loopback() => {
+                self.by_address.check(connections::network(address), "this address")
+            }
+            Some(_) | None => Ok(HeaderMap::new()),
+        }
+    }
+
+    /// # Errors
+    /// 429 with `Retry-After`.
+    pub fn check_subject(&self, subject: &Subject) -> ApiResult<HeaderMap> {
+        self.by_subject.check(format!("{}{}", subject.prefix(), subject.name()).into(), "this token's subject")
+    }
+
+    /// A place for a connection to the REST port.
+    #[must_use]
+    pub fn connect(&self, address: IpAddr) -> Option<ConnectionGuard> {
+        self.http.enter(address)
+    }
+
+    /// Places for the gateway's connections.
+    #[must_use]
+    pub fn gateway(&self) -> &Connections {
+        &self.gateway
+    }
+}
+
+/// Which web pages may call the REST API. Credentials are tokens in a header, never cookies, so none are allowed.
+pub fn cors(config: &LimitsConfig) -> CorsLayer {
+    let exposed: [HeaderName; 6] = [
+        header::ETAG,
+        header::LOCATION,
+        header::RETRY_AFTER,
+        HeaderName::from_static("ratelimit-limit"),
+        HeaderName::from_static("ratelimit-remaining"),
+        HeaderName::from_static("ratelimit-reset"),
+    ];
+    let allowed = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::IF_MATCH,
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("last-event-id"),
+    ];
+    let origins = match config.cors_origins.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(config.cors_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(allowed)
+        .expose_headers(exposed)
+        .max_age(std::time::Duration::from_secs(3600))
+}

@@ -1,0 +1,224 @@
+//! Keeps the match index equal to the filter store, reports what is applied, and lets filters become active.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use evs_api::filters::FilterActivity;
+use evs_api::stats::IndexStats;
+use evs_core::index::{IndexReader, Match, MatchIndex, Target};
+use evs_core::{FilterVersion, Shard};
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::ports::filter_store::{FilterChange, FilterRecord, InstanceReport};
+use crate::ports::{PortError, PortResult};
+use crate::retry::Backoff;
+use crate::spec;
+
+const PAGE: usize = 10_000;
+/// The store is asked this often even if nothing woke us.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Matches per filter, and what the index says of itself. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Activity {
+    hits: Arc<Mutex<HashMap<u32, Hits>>>,
+    index: Arc<Mutex<IndexStats>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Hits {
+    total: u64,
+    last_match_ms: i64,
+    /// Total and time at the start of the present and the last rate window.
+    window: [(u64, i64); 2],
+}
+
+/// Rates are measured over windows of this length.
+const RATE_WINDOW_MS: i64 = 10_000;
+
+impl Activity {
+    /// Counts one batch under one lock.
+    pub(super) fn batch(&self, now_ms: i64) -> ActivityBatch<'_> {
+        ActivityBatch { hits: self.hits.lock().unwrap_or_else(PoisonError::into_inner), now_ms }
+    }
+
+    #[must_use]
+    pub fn of(&self, filter: u32, now_ms: i64) -> FilterActivity {
+        let hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner).get(&filter).copied().unwrap_or_default();
+        let (total, since_ms) = hits.window[1];
+        let span_s = (now_ms - since_ms).max(1) as f64 / 1000.0;
+        let quiet = hits.total == 0 || now_ms - hits.last_match_ms > 2 * RATE_WINDOW_MS;
+        FilterActivity {
+            matched_total: hits.total,
+            matched_per_s: if quiet { 0.0 } else { (hits.total - total) as f64 / span_s },
+            last_match_ms: (hits.total > 0).then_some(hits.last_match_ms),
+        }
+    }
+
+    /// What the index said of itself when it last changed.
+    #[must_use]
+    pub fn index(&self) -> IndexStats {
+        *self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ActivityBatch<'a> {
+    hits: std::sync::MutexGuard<'a, HashMap<u32, Hits>>,
+    now_ms: i64,
+}
+
+impl ActivityBatch<'_> {
+    pub(super) fn count(&mut self, matches: &[Match]) {
+        for found in matches {
+            let hits =
+                self.hits.entry(found.filter.0).or_insert(Hits { window: [(0, self.now_ms); 2], ..Hits::default() });
+            if self.now_ms - hits.window[0].1 >= RATE_WINDOW_MS {
+                hits.window = [(hits.total, self.now_ms), hits.window[0]];
+            }
+            hits.total += 1;
+            hits.last_match_ms = self.now_ms;
+        }
+    }
+}
+
+/// Loads every filter, then keeps following. `None`: the process stops before it was done.
+pub(super) async fn start(app: &App, activity: Activity) -> Option<(IndexReader, watch::Receiver<u64>)> {
+    let mut sync = Sync { app: app.clone(), activity, index: MatchIndex::new(), version: FilterVersion(0), raised: 0 };
+    let mut backoff = Backoff::default();
+    // Never from an empty index because the store was away: wait for it.
+    while let Err(error) = sync.pull().await {
+        tracing::warn!(%error, "cannot load the filters; trying again");
+        if !backoff.wait(&app.shutdown).await {
+            return None;
+        }
+    }
+    tracing::info!(filters = sync.index.stats().filters, version = sync.version.0, "the match index is loaded");
+    let reader = sync.index.reader();
+    let applied = watch::Sender::new(sync.version.0);
+    let receiver = applied.subscribe();
+    tokio::spawn(sync.follow(applied));
+    Some((reader, receiver))
+}
+
+struct Sync {
+    app: App,
+    activity: Activity,
+    index: MatchIndex,
+    version: FilterVersion,
+    raised: u64,
+}
+
+impl Sync {
+    async fn follow(mut self, applied: watch::Sender<u64>) {
+        loop {
+            if let Err(error) = self.tell(&applied).await {
+                tracing::warn!(%error, "cannot report the applied filter version");
+            }
+            tokio::select! {
+                () = self.app.shutdown.cancelled() => return,
+                () = self.app.filters.changed(self.version, POLL) => {}
+            }
+            if let Err(error) = self.pull().await {
+                tracing::warn!(%error, "cannot read filter changes");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+
+    /// Applies everything up to the store's present version and publishes it.
+    async fn pull(&mut self) -> PortResult<()> {
+        let target = self.app.filters.version().await?;
+        let mut changed = self.version.0 == 0;
+        while self.version < target {
+            let changes = self.app.filters.changes_since(self.version, PAGE).await?;
+            let last = changes.last().map(FilterChange::version);
+            for change in changes {
+                changed = true;
+                match change {
+                    FilterChange::Put(record) => self.put(&record),
+                    FilterChange::Removed { id, .. } => {
+                        self.index.remove(id);
+                    }
+                }
+            }
+            // Versions whose filter changed again since have no line of their own.
+            self.version = last.map_or(target, |last| if last < target { last } else { last.max(target) });
+        }
+        if changed {
+            self.index.publish(self.version);
+            self.note_stats();
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, record: &FilterRecord) {
+        match spec::compiled(record) {
+            Ok(filter) => {
+                self.index.insert(record.id, Target { shard: record.shard, slot: record.slot }, &filter);
+            }
+            Err(error) => {
+                self.index.remove(record.id);
+                tracing::error!(filter.id = record.id.0, error, "a stored filter cannot be read by this version");
+            }
+        }
+    }
+
+    fn note_stats(&self) {
+        let stats = self.index.stats();
+        let metrics = &self.app.metrics;
+        metrics.filters.set(stats.filters as i64);
+        metrics.index_classes.set(stats.classes as i64);
+        metrics.filters_unindexable.set(stats.unindexable_filters as i64);
+        metrics.index_memory_bytes.set(stats.memory_bytes as i64);
+        metrics.filter_version.set(self.version.0 as i64);
+        *self.activity.index.lock().unwrap_or_else(PoisonError::into_inner) = IndexStats {
+            filters: stats.filters as u64,
+            classes: stats.classes as u64,
+            unindexable_filters: stats.unindexable_filters as u64,
+            candidates_per_match: 0.0,
+            memory_bytes: stats.memory_bytes as u64,
+        };
+    }
+
+    /// Reports this matcher, and raises every shard's minimum to what all live matchers have applied: from then on
+    /// the filters up to there are active (rule 22).
+    async fn tell(&mut self, applied: &watch::Sender<u64>) -> PortResult<()> {
+        applied.send_if_modified(|version| std::mem::replace(version, self.version.0) != self.version.0);
+        let report = InstanceReport {
+            id: self.app.instance.to_string(),
+            roles: vec!["matcher".into()],
+            filter_version: self.version.0,
+            connections: 0,
+            uptime_s: (self.app.clock.now_ms() - self.app.started_ms) as f64 / 1000.0,
+            problem: None,
+            age_s: 0.0,
+        };
+        self.app.filters.report(report).await?;
+        let reports = self.app.filters.reports().await?;
+        let matchers = reports.iter().filter(|report| report.roles.iter().any(|role| role == "matcher"));
+        let version = matchers.map(|report| report.filter_version).min().unwrap_or(self.version.0);
+        if version > self.raised {
+            raise(&self.app, FilterVersion(version)).await?;
+            self.raised = version;
+        }
+        Ok(())
+    }
+}
+
+/// Raises the minimum filter version of every shard.
+///
+/// # Errors
+/// [`PortError`]; some shards may be raised, and raising again is harmless.
+pub async fn raise(app: &App, version: FilterVersion) -> Result<(), PortError> {
+    for shard in (0..app.queue.shards()).map(Shard) {
+        let state = app.queue.open(shard, version).await?;
+        if state.min_version < version && !app.queue.raise(shard, state.epoch, version).await? {
+            let cause = "its epoch changed while a filter was made active".into();
+            return Err(PortError::Unavailable { what: "the delivery queue", cause });
+        }
+    }
+    Ok(())
+}

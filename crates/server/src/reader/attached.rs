@@ -1,0 +1,114 @@
+//! Who is connected to this process, by slot: what `/subscribers` shows and the gateway keeps up to date.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use evs_core::{ConsumerName, Seq, Shard, Slot};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+type Sessions = SmallVec<[Arc<AttachedSession>; 1]>;
+
+/// All attached sessions.
+#[derive(Debug, Default)]
+pub struct Attached(Mutex<FxHashMap<(Shard, Slot), Sessions>>);
+
+/// What others may know of a session.
+#[derive(Debug)]
+pub struct AttachedSession {
+    pub shard: Shard,
+    pub slot: Slot,
+    /// `None` observes: it reads and never acks.
+    pub consumer: Option<ConsumerName>,
+    sent: AtomicU64,
+    live: AtomicBool,
+}
+
+/// The sessions of one slot together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    pub connections: u32,
+    /// The least that any of them was sent.
+    pub sent: Seq,
+    /// Whether all of them are caught up.
+    pub live: bool,
+    pub consumers: Vec<ConsumerName>,
+}
+
+impl Attached {
+    #[must_use]
+    pub fn presence(&self, shard: Shard, slot: Slot) -> Option<Presence> {
+        self.lock().get(&(shard, slot)).map(|sessions| presence(sessions))
+    }
+
+    /// Every slot with a connection, in no order.
+    #[must_use]
+    pub fn presences(&self) -> Vec<(Shard, Slot, Presence)> {
+        self.lock().iter().map(|(&(shard, slot), sessions)| (shard, slot, presence(sessions))).collect()
+    }
+
+    /// Connections of this process.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.lock().values().map(SmallVec::len).sum()
+    }
+
+    /// The slots of a shard that have a connection.
+    #[must_use]
+    pub fn slots(&self, shard: Shard) -> Vec<Slot> {
+        self.lock().keys().filter(|(of, _)| *of == shard).map(|(_, slot)| *slot).collect()
+    }
+
+    pub(crate) fn add(&self, session: Arc<AttachedSession>) {
+        self.lock().entry((session.shard, session.slot)).or_default().push(session);
+    }
+
+    pub(crate) fn remove(&self, session: &Arc<AttachedSession>) {
+        let mut all = self.lock();
+        let key = (session.shard, session.slot);
+        if let Some(sessions) = all.get_mut(&key) {
+            sessions.retain(|other| !Arc::ptr_eq(other, session));
+            if sessions.is_empty() {
+                all.remove(&key);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<(Shard, Slot), Sessions>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AttachedSession {
+    pub(crate) fn new(shard: Shard, slot: Slot, consumer: Option<ConsumerName>, sent: Seq) -> Self {
+        Self { shard, slot, consumer, sent: AtomicU64::new(sent.0), live: AtomicBool::new(false) }
+    }
+
+    #[must_use]
+    pub fn sent(&self) -> Seq {
+        Seq(self.sent.load(Ordering::Relaxed))
+    }
+
+    #[must_use]
+    pub fn live(&self) -> bool {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Answers whether it was live before.
+    pub(crate) fn update(&self, sent: Seq, live: bool) -> bool {
+        self.sent.store(sent.0, Ordering::Relaxed);
+        self.live.swap(live, Ordering::Relaxed)
+    }
+}
+
+fn presence(sessions: &Sessions) -> Presence {
+    let mut consumers: Vec<_> = sessions.iter().filter_map(|session| session.consumer.clone()).collect();
+    consumers.sort_unstable();
+    consumers.dedup();
+    Presence {
+        connections: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
+        sent: sessions.iter().map(|session| session.sent()).min().unwrap_or_default(),
+        live: sessions.iter().all(|session| session.live()),
+        consumers,
+    }
+}
