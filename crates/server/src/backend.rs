@@ -1,5 +1,7 @@
 //! The backends of the three ports: chosen by URL here and nowhere else.
 
+#[cfg(feature = "distributed")]
+pub mod kafka;
 pub mod memory;
 #[cfg(feature = "distributed")]
 pub mod postgres;

@@ -12,6 +12,7 @@ mod event_log;
 #[macro_use]
 mod filter_store;
 
+mod kafka;
 mod memory;
 mod postgres;
 mod redis;
