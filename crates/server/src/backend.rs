@@ -1,6 +1,12 @@
 //! The backends of the three ports: chosen by URL here and nowhere else.
 
+#[cfg(feature = "distributed")]
+pub mod kafka;
 pub mod memory;
+#[cfg(feature = "distributed")]
+pub mod postgres;
+#[cfg(feature = "distributed")]
+pub mod redis;
 pub mod sqlite;
 
 use std::sync::Arc;

@@ -24,14 +24,19 @@ pub(crate) use retention::*;
 pub(crate) const SHARDS: u16 = 2;
 /// …and takes no more than this into a shard's log before it is full.
 pub(crate) const LOG_BYTES_MAX: u64 = 64 * 1024;
+/// The events that a test may read back: their offsets are below this, their bodies are [`body`].
+pub(crate) const EVENTS: u64 = 2_000;
 
 const SHARD: Shard = Shard(0);
 const ZERO: Partition = Partition(0);
 
-/// Lists every test of the contract for the backend that `$make` makes.
+/// Lists every test of the contract for the backend that `$make` makes; each with the attribute, if there is one.
 macro_rules! delivery_queue_contract {
     ($make:ident) => {
-        delivery_queue_contract! { $make:
+        delivery_queue_contract!(#[cfg(all())] $make);
+    };
+    (#[$attribute:meta] $make:ident) => {
+        delivery_queue_contract! { $make # [$attribute]:
             a_shard_is_made_once
             nothing_is_appended_without_a_claim
             a_claim_fences_the_one_before
@@ -70,10 +75,11 @@ macro_rules! delivery_queue_contract {
             idle_consumers_expire
         }
     };
-    ($make:ident: $($test:ident)*) => {
+    ($make:ident $hash:tt $attribute:tt: $($test:ident)*) => {
         mod delivery_queue_contract {
             $(
                 #[tokio::test]
+                $hash $attribute
                 async fn $test() {
                     let (queue, _guard) = super::$make().await;
                     crate::delivery_queue::$test(&queue).await;

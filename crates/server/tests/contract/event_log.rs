@@ -15,10 +15,13 @@ pub(crate) const PARTITIONS: u32 = 3;
 const DEADLINE: Duration = Duration::from_secs(60);
 const WAIT: Duration = Duration::from_millis(200);
 
-/// Lists every test of the contract for the backend that `$make` makes.
+/// Lists every test of the contract for the backend that `$make` makes; each with the attribute, if there is one.
 macro_rules! event_log_contract {
     ($make:ident) => {
-        event_log_contract! { $make:
+        event_log_contract!(#[cfg(all())] $make);
+    };
+    (#[$attribute:meta] $make:ident) => {
+        event_log_contract! { $make # [$attribute]:
             events_of_a_user_keep_their_order
             bytes_travel_untouched
             read_gives_pages
@@ -33,10 +36,11 @@ macro_rules! event_log_contract {
             dead_letters_are_kept
         }
     };
-    ($make:ident: $($test:ident)*) => {
+    ($make:ident $hash:tt $attribute:tt: $($test:ident)*) => {
         mod event_log_contract {
             $(
                 #[tokio::test]
+                $hash $attribute
                 async fn $test() {
                     let (log, _guard) = super::$make().await;
                     crate::event_log::$test(&log).await;

@@ -13,10 +13,13 @@ use evs_server::ports::filter_store::{
 /// Every backend is made for so many shards.
 pub(crate) const SHARDS: u16 = 4;
 
-/// Lists every test of the contract for the backend that `$make` makes.
+/// Lists every test of the contract for the backend that `$make` makes; each with the attribute, if there is one.
 macro_rules! filter_store_contract {
     ($make:ident) => {
-        filter_store_contract! { $make:
+        filter_store_contract!(#[cfg(all())] $make);
+    };
+    (#[$attribute:meta] $make:ident) => {
+        filter_store_contract! { $make # [$attribute]:
             filters_are_created_with_dense_versions
             put_by_name_is_idempotent
             put_is_all_or_nothing
@@ -31,10 +34,11 @@ macro_rules! filter_store_contract {
             reports_are_listed
         }
     };
-    ($make:ident: $($test:ident)*) => {
+    ($make:ident $hash:tt $attribute:tt: $($test:ident)*) => {
         mod filter_store_contract {
             $(
                 #[tokio::test]
+                $hash $attribute
                 async fn $test() {
                     let (store, _guard) = super::$make().await;
                     crate::filter_store::$test(&store).await;

@@ -1,7 +1,9 @@
 //! The contract of the three ports as plain functions, and for every backend the list of them.
 //!
 //! A backend is added by one module with a function that makes an empty store, and one line per port:
-//! `delivery_queue_contract!(make);`. What `make` answers beside the port lives as long as the test.
+//! `delivery_queue_contract!(make);`. Backends on a service carry `#[ignore = "…"]`, so that plain `cargo test` counts
+//! them as ignored, loudly, and `scripts/test`, which starts the services, runs them with `--include-ignored`.
+//! What `make` answers beside the port lives as long as the test.
 
 #[macro_use]
 mod delivery_queue;
@@ -10,5 +12,10 @@ mod event_log;
 #[macro_use]
 mod filter_store;
 
+mod kafka;
 mod memory;
+mod postgres;
+mod redis;
+mod same_answers;
+mod services;
 mod sqlite;

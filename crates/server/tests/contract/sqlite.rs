@@ -5,7 +5,7 @@ use std::sync::Arc;
 use evs_core::Event;
 use evs_server::backend::sqlite::{Db, SqliteFilters, SqliteLog, SqliteOptions, SqliteQueue};
 use evs_server::clock::Clock;
-use evs_server::ports::EventLog as _;
+use evs_server::ports::EventLog;
 use tempfile::TempDir;
 
 use crate::{delivery_queue, filter_store};
@@ -18,10 +18,9 @@ async fn make_db() -> (Arc<Db>, TempDir) {
 
 async fn make_queue() -> (SqliteQueue, TempDir) {
     let (db, dir) = make_db().await;
-    // The queue's deliveries point at the events of the log beside it.
+    // This queue keeps no bodies: it points at the event log, which must hold what the tests append.
     let log = SqliteLog::open(db.clone(), Clock::system()).await.unwrap();
-    let events = (0..2_000).map(|offset| Event::trusted(delivery_queue::body(offset)));
-    log.append(events.collect()).await.unwrap();
+    log.append((0..delivery_queue::EVENTS).map(|n| Event::trusted(delivery_queue::body(n))).collect()).await.unwrap();
     let (shards, log_bytes_max) = (delivery_queue::SHARDS, delivery_queue::LOG_BYTES_MAX);
     (SqliteQueue::open(db, Clock::system(), shards, log_bytes_max).await.unwrap(), dir)
 }
