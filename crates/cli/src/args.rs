@@ -23,8 +23,8 @@ Examples:
   evs tail user_1 --since 10m --where 'amount > 500' --raw | jq .
   evs doctor                                       what is wrong, and what to do
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorized, 5 rejected, 6 unreachable or timeout,
-8 check failed (doctor, filter test, filter diff), 130 and 143 ended by a signal.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 not authorized, 5 rejected, 6 unreachable,
+8 a check says no (doctor, bench, filter test, filter diff), 130 and 143 ended by a signal.
 More examples: evs cheat";
 
 /// Produce events, see what each subscriber gets, manage filters.
@@ -63,7 +63,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, env = "EVS_CONTEXT", value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// The configuration file
-    #[arg(long, global = true, env = "EVS_CONFIG", value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, env = "EVS_CLI_CONFIG", value_name = "FILE", hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
     /// How to write the data [default: table]
     #[arg(short, long, global = true, env = "EVS_OUTPUT", value_name = "FORMAT")]

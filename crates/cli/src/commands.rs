@@ -15,3 +15,7 @@ pub(crate) mod subscribers;
 pub(crate) mod tail;
 pub(crate) mod token;
 pub(crate) mod top;
+
+pub(crate) use filter::compile;
+pub(crate) use filter::read_text as filter_text;
+pub(crate) use produce::{LatencySummary, histogram_us, now_ms};

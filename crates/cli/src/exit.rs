@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use evs_client::api::Problem;
 use evs_client::{Error, StreamError};
 
-/// Listed by `evs help exit-codes` in docs/CLI.md.
+/// Listed by `evs --help` and in docs/CLI.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
     Success = 0,

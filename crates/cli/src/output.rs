@@ -107,15 +107,17 @@ impl<T> Column<T> {
     }
 
     /// Numbers.
-    pub(crate) const fn right(mut self) -> Self {
-        self.right = true;
-        self
+    pub(crate) const fn right(name: &'static str, cell: fn(&T) -> String) -> Self {
+        Self { name, cell, right: true, wide: false }
     }
 
     /// Only with `-o wide`.
-    pub(crate) const fn wide(mut self) -> Self {
-        self.wide = true;
-        self
+    pub(crate) const fn wide(name: &'static str, cell: fn(&T) -> String) -> Self {
+        Self { name, cell, right: false, wide: true }
+    }
+
+    pub(crate) const fn right_wide(name: &'static str, cell: fn(&T) -> String) -> Self {
+        Self { name, cell, right: true, wide: true }
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// `1000`, `10k`, `1.5M`.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
-    let number = scaled(text).ok_or_else(|| format!("{text:?} is not a number; write for example 1000, 10k or 1.5M"))?;
+    let number =
+        scaled(text).ok_or_else(|| format!("{text:?} is not a number; write for example 1000, 10k or 1.5M"))?;
     Ok(number.round() as u64)
 }
 

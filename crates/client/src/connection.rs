@@ -10,6 +10,7 @@ use rand::Rng;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -218,7 +219,10 @@ fn refused(url: &Url, error: tungstenite::Error) -> Failure {
             Failure { error: problem_error(response.status().as_u16(), body), retry_after }
         }
         tungstenite::Error::Io(error) => Error::Unreachable { url, cause: chain(&error) }.into(),
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+        // Cut in the middle of the answer: a server that was killed, not another program.
+        tungstenite::Error::ConnectionClosed
+        | tungstenite::Error::AlreadyClosed
+        | tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
             Error::Unreachable { url, cause: "the connection broke during the handshake".to_owned() }.into()
         }
         error => Error::Protocol { url, detail: chain(&error) }.into(),
@@ -386,9 +390,7 @@ impl<'a> Connection<'a> {
                 let within = Duration::from_millis(reconnect_within_ms).mul_f64(rand::rng().random_range(0.0..=1.0));
                 self.leave_at = Some(Instant::now() + within);
             }
-            Ok(ServerFrame::Error { code, message }) => {
-                tracing::warn!(code, message, "the server did not like a frame");
-            }
+            Ok(ServerFrame::Error { code, message }) => self.hand_on(StreamItem::Notice { code, message }),
             Ok(ServerFrame::Acked { .. } | ServerFrame::Pong { .. } | ServerFrame::Unknown) => {}
             Err(error) => return Err(End::lost(format!("a frame that is none came in: {error}"))),
         }

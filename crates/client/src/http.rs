@@ -13,7 +13,7 @@ use crate::config::RequestLine;
 use crate::{Config, Error};
 
 /// Enough of a foreign answer to recognize it.
-const EXCERPT_CHARS_MAX: usize = 200;
+const EXCERPT_CHARS_MAX: usize = 500;
 
 /// Speaks to one evs installation; cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ impl Client {
     /// # Errors
     /// [`Error::Config`] if no HTTP client can be made, which is a matter of the machine's TLS.
     pub fn new(config: Config) -> Result<Self, Error> {
+        // REST and WebSocket share it. Fails only if the program has chosen one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .user_agent(concat!("evs-client/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.timeout)

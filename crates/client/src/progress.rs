@@ -17,6 +17,8 @@ pub struct Progress {
     sparse: bool,
     /// The server announced a gap frame that has not come yet.
     gap_announced: bool,
+    /// A gap of unknown size was told: any number may come next.
+    any_next: bool,
     /// Deliveries of the queue have come, so that a backfill is over.
     live: bool,
     /// Where a hole was met that resuming did not fill.
@@ -52,6 +54,7 @@ impl Progress {
             last,
             sparse,
             gap_announced: false,
+            any_next: false,
             live: false,
             hole_at: None,
             backfilled: HashMap::new(),
@@ -60,8 +63,14 @@ impl Progress {
 
     /// Begins a connection. The answer is a gap that the server did not tell of.
     pub fn welcome(&mut self, welcome: &Welcome) -> Option<Gap> {
+        self.any_next = false;
         self.gap_announced = matches!(welcome.resumed, Resumed::Gap | Resumed::NewEpoch);
         let before_next = welcome.next.saturating_sub(1);
+        if let Some(cursor) = &welcome.cursor
+            && (self.checkpoint.is_none() || self.epoch.as_deref() != Some(&welcome.epoch))
+        {
+            self.checkpoint = Some((cursor.clone(), cursor.parse().ok()));
+        }
         if self.epoch.as_deref() != Some(&welcome.epoch) {
             self.epoch = Some(welcome.epoch.as_str().into());
             self.last = before_next;
@@ -78,9 +87,10 @@ impl Progress {
         if seq <= self.last {
             return Verdict::Seen;
         }
-        if seq == self.last + 1 || self.sparse {
+        if seq == self.last + 1 || self.sparse || self.any_next {
             self.last = seq;
             self.gap_announced = false;
+            self.any_next = false;
             return Verdict::New;
         }
         if self.gap_announced || self.hole_at == Some(self.last) {
@@ -97,11 +107,9 @@ impl Progress {
         self.live = true;
         let announced = std::mem::take(&mut self.gap_announced);
         let news = announced || gap.to.is_none_or(|to| to > self.last);
-        if let Some(to) = gap.to {
-            self.last = self.last.max(to);
-        } else {
-            // How many are missing is unknown, so any number may come next.
-            self.gap_announced = true;
+        match gap.to {
+            Some(to) => self.last = self.last.max(to),
+            None => self.any_next = true,
         }
         news.then_some(gap)
     }
@@ -193,6 +201,7 @@ mod tests {
 
     fn welcome(epoch: &str, next: u64, resumed: Resumed) -> Welcome {
         Welcome {
+            cursor: None,
             subscriber: "user_1".into(),
             consumer: "default".into(),
             epoch: epoch.into(),
@@ -266,7 +275,8 @@ mod tests {
         let mut progress = Progress::new(None, false);
         progress.welcome(&welcome(EPOCH, 1, Resumed::New));
         assert!(progress.gap(Gap { from: 1, to: None, reason: GapReason::DataLoss }).is_some());
-        assert!(matches!(progress.event(&event(7)), Verdict::NewAfter(_)));
+        assert_eq!(progress.event(&event(7)), Verdict::New);
+        assert_eq!(progress.event(&event(9)), Verdict::Hole);
     }
 
     #[test]

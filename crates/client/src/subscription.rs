@@ -68,6 +68,11 @@ pub enum StreamItem {
     Checkpoint {
         cursor: String,
     },
+    /// Something that the server wants to be known, such as that a cursor could not be used.
+    Notice {
+        code: String,
+        message: String,
+    },
     /// It resumes after this time.
     Disconnected {
         reason: String,
@@ -187,7 +192,7 @@ impl Subscription {
             }
             Ok(StreamItem::Gap(gap)) => self.progress.advance(gap.to.unwrap_or(0)),
             Ok(StreamItem::Checkpoint { cursor }) => self.progress.checkpoint(0, cursor),
-            Ok(StreamItem::CaughtUp | StreamItem::Disconnected { .. }) | Err(_) => {}
+            Ok(StreamItem::CaughtUp | StreamItem::Notice { .. } | StreamItem::Disconnected { .. }) | Err(_) => {}
         }
     }
 }

@@ -49,7 +49,7 @@ impl Authorizer {
         let verifier = Verifier::new(config, clock.clone())?;
         let tickets = Tickets::new(config.ticket_secret.as_ref(), clock)?;
         if !is_identifier(&config.tenant_field) {
-            return Err(format!("auth.tenant_field: {:?} is not the name of an event field", config.tenant_field));
+            return Err(format!("auth_tenant_field: {:?} is not the name of an event field", config.tenant_field));
         }
         Ok(Self(Arc::new(Inner { config: config.clone(), verifier, tickets })))
     }

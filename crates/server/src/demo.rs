@@ -74,7 +74,8 @@ async fn demo(settings: Settings, args: &DemoArgs) -> anyhow::Result<()> {
     let version = puts.iter().map(|put| put.record.version).max().unwrap_or_default();
     crate::matcher::raise(&app, version).await?;
 
-    let style = Style { colour: std::io::stdout().is_terminal() && !args.plain && std::env::var_os("NO_COLOR").is_none() };
+    let style =
+        Style { colour: std::io::stdout().is_terminal() && !args.plain && std::env::var_os("NO_COLOR").is_none() };
     introduce(&style, api, gateway, folder.path())?;
     let shown = tokio::spawn(show(style, format!("ws://{gateway}/ws/{WATCHED}"), shutdown.clone()));
     let made = tokio::spawn(produce(app.clone(), args.rate, shutdown.clone()));

@@ -68,9 +68,7 @@ pub fn router(app: App) -> Router {
         stats: StatsFeed::default(),
         app: app.clone(),
     }));
-    let guarded = routes
-        .layer(middleware::from_fn_with_state(app.clone(), guard::guard))
-        .with_state(api);
+    let guarded = routes.layer(middleware::from_fn_with_state(app.clone(), guard::guard)).with_state(api);
     guarded
         .merge(docs::router(&openapi))
         .merge(health::router(app.clone()))

@@ -117,7 +117,8 @@ impl Server {
         let mut failure = None;
         tokio::select! {
             () = app.shutdown.cancelled() => {}
-            Some(ended) = roles.join_next() => failure = Some(end_of(ended)),
+            // A role that ends because it was told to may be seen before the telling.
+            Some(ended) = roles.join_next() => failure = (!app.shutdown.is_cancelled()).then(|| end_of(ended)),
         }
         app.shutdown.cancel();
         let drain = async { while roles.join_next().await.is_some() {} };
@@ -151,6 +152,9 @@ fn address(config: &Config, role: Role) -> (SocketAddr, &'static str) {
 
 async fn bind(addr: SocketAddr, role: Role, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| {
-        format!("the {} cannot listen on {addr}; is another server running? Give another address with {flag}", role.name())
+        format!(
+            "the {} cannot listen on {addr}; is another server running? Give another address with {flag}",
+            role.name()
+        )
     })
 }

@@ -16,6 +16,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::output::{Column, DIM, GREEN, or_dash, time_ms};
 use crate::quantity;
 use spec::{SpecArgs, read_specs, spec_of};
+pub(crate) use spec::{compile, read_text};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilterCommand {
@@ -121,16 +122,14 @@ pub(crate) async fn run(app: &App, command: FilterCommand) -> Result<ExitStatus,
 }
 
 pub(crate) const COLUMNS: &[Column<Filter>] = &[
-    Column::new("ID", |filter| filter.id.to_string()).right(),
+    Column::right("ID", |filter| filter.id.to_string()),
     Column::new("SUBSCRIBER", |filter| filter.spec.subscriber_id.clone()),
     Column::new("NAME", |filter| or_dash(filter.spec.name.as_ref())),
     Column::new("STATUS", |filter| status(filter.status).to_owned()),
-    Column::new("MATCHED/S", |filter| or_dash(filter.activity.map(|it| format!("{:.1}", it.matched_per_s)))).right(),
-    Column::new("MATCHED", |filter| or_dash(filter.activity.map(|it| quantity::thousands(it.matched_total))))
-        .right()
-        .wide(),
-    Column::new("LAST MATCH", |filter| or_dash(filter.activity.and_then(|it| it.last_match_ms).map(time_ms))).wide(),
-    Column::new("UPDATED", |filter| filter.updated_at.clone()).wide(),
+    Column::right("MATCHED/S", |filter| or_dash(filter.activity.map(|it| format!("{:.1}", it.matched_per_s)))),
+    Column::right_wide("MATCHED", |filter| or_dash(filter.activity.map(|it| quantity::thousands(it.matched_total)))),
+    Column::wide("LAST MATCH", |filter| or_dash(filter.activity.and_then(|it| it.last_match_ms).map(time_ms))),
+    Column::wide("UPDATED", |filter| filter.updated_at.clone()),
     Column::new("CONDITION", |filter| spec::condition(&spec_of(filter))),
 ];
 
@@ -172,8 +171,8 @@ async fn create(app: &App, args: CreateArgs) -> Result<ExitStatus, Failure> {
         app.out.say(format!("{DIM}next: evs tail {}{DIM:#}", first.spec.subscriber_id));
     }
     match app.out.format {
-        // What was created has been told already.
-        Format::Table if !app.out.quiet => {}
+        // What was created has been told already, if anything was to be told.
+        Format::Table => {}
         Format::Json if saved.len() == 1 => app.out.json(&saved[0])?,
         _ => app.out.list(&saved, COLUMNS)?,
     }

@@ -53,11 +53,8 @@ impl From<&Config> for AuthConfig {
         let text = |text: &String| (!text.is_empty()).then(|| text.clone());
         let path = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
         let secret = |secret: &Secret| (!secret.bytes().is_empty()).then(|| secret.clone());
-        let roles = [
-            (Role::Api, config.api_addr),
-            (Role::Matcher, config.matcher_addr),
-            (Role::Gateway, config.gateway_addr),
-        ];
+        let roles =
+            [(Role::Api, config.api_addr), (Role::Matcher, config.matcher_addr), (Role::Gateway, config.gateway_addr)];
         Self {
             algorithm: config.auth_algorithm,
             secret_file: path(&config.auth_secret_file),

@@ -73,7 +73,9 @@ impl Jwks {
             None => return Err("auth_jwks_url names no host".to_owned()),
         };
         if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-            return Err("auth_jwks_url must be https, or http on loopback: who can change the keys can be anyone".to_owned());
+            return Err(
+                "auth_jwks_url must be https, or http on loopback: who can change the keys can be anyone".to_owned()
+            );
         }
         Ok(Self { url, algorithm, tls: TlsConnectorDebug(tls()?), state: Mutex::default() })
     }
@@ -89,7 +91,10 @@ impl Jwks {
             return known.ok_or_else(|| self.unknown(&state));
         }
         state.tried = Some(Instant::now());
-        match tokio::time::timeout(FETCH_TIMEOUT, self.fetch()).await.unwrap_or_else(|_| Err("no answer in time".into())) {
+        match tokio::time::timeout(FETCH_TIMEOUT, self.fetch())
+            .await
+            .unwrap_or_else(|_| Err("no answer in time".into()))
+        {
             Ok(keys) => {
                 state.keys = keys;
                 state.fetched = Some(Instant::now());
@@ -113,7 +118,8 @@ impl Jwks {
     async fn fetch(&self) -> Result<HashMap<String, DecodingKey>, String> {
         let host = self.url.host_str().unwrap_or_default();
         let port = self.url.port_or_known_default().unwrap_or(443);
-        let socket = TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|error| error.to_string())?;
+        let socket =
+            TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|error| error.to_string())?;
         let body = if self.url.scheme() == "https" {
             let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
             let socket = self.tls.0.connect(name, socket).await.map_err(|error| error.to_string())?;

@@ -36,7 +36,12 @@ impl Keys {
             }
             (_, None, None, Some(file), None) => public(algorithm, file)?,
             (_, None, None, None, Some(url)) => return Ok(Self::Set(Jwks::new(url, algorithm)?)),
-            _ => return Err("auth_algorithm RS256, ES256 or EdDSA needs auth_key_file or auth_jwks_url, and no other key".to_owned()),
+            _ => {
+                return Err(
+                    "auth_algorithm RS256, ES256 or EdDSA needs auth_key_file or auth_jwks_url, and no other key"
+                        .to_owned(),
+                );
+            }
         };
         Ok(Self::One { kid: key_id.clone(), key: Box::new(key) })
     }

@@ -86,7 +86,8 @@ impl Tickets {
     }
 
     pub(super) fn redeem(&self, ticket: &str) -> ApiResult<Subject> {
-        let refused = || ApiError::unauthorized("invalid_ticket", "the ticket is not valid, used or over; get a new one");
+        let refused =
+            || ApiError::unauthorized("invalid_ticket", "the ticket is not valid, used or over; get a new one");
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "aud"]);

@@ -77,7 +77,11 @@ impl Verifier {
         if !self.validation.algorithms.contains(&header.alg) {
             return Err(invalid("the token is signed by an algorithm that this server does not accept"));
         }
-        if header.typ.as_deref().is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt") && !typ.eq_ignore_ascii_case("at+jwt")) {
+        if header
+            .typ
+            .as_deref()
+            .is_some_and(|typ| !typ.eq_ignore_ascii_case("jwt") && !typ.eq_ignore_ascii_case("at+jwt"))
+        {
             return Err(invalid("the token's typ is neither JWT nor at+jwt"));
         }
         if header.kid.as_deref().is_some_and(|kid| !is_key_id(kid)) {

@@ -39,7 +39,7 @@ struct ListQuery {
 }
 
 /// List dead letters, newest first
-#[utoipa::path(get, path = "/dead-letters", tag = "dead letters", params(ListQuery), responses(
+#[utoipa::path(get, path = "/dead-letters", operation_id = "list_dead_letters", tag = "dead letters", params(ListQuery), responses(
     (status = 200, body = Page<WireLetter>),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -66,7 +66,7 @@ fn wire(letter: DeadLetter) -> WireLetter {
 ///
 /// Those that are events by now are appended and removed; the others stay and count as failed. A letter may be
 /// appended twice if the server stops between the two.
-#[utoipa::path(post, path = "/dead-letters/replay", tag = "dead letters",
+#[utoipa::path(post, path = "/dead-letters/replay", operation_id = "replay_dead_letters", tag = "dead letters",
     params(("id" = Option<Vec<String>>, Query, description = "repeated; absent: all")), responses(
     (status = 200, body = ReplayResponse),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -111,7 +111,7 @@ async fn replay(
 }
 
 /// Drop dead letters
-#[utoipa::path(delete, path = "/dead-letters", tag = "dead letters",
+#[utoipa::path(delete, path = "/dead-letters", operation_id = "purge_dead_letters", tag = "dead letters",
     params(("id" = Option<Vec<String>>, Query, description = "repeated; absent: all")), responses(
     (status = 204, description = "gone"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -127,7 +127,9 @@ fn ids(query: Option<&str>) -> ApiResult<Vec<String>> {
     let ids = pairs.map(|(name, value)| match (&*name, value) {
         ("id", value) if !value.is_empty() => Ok(value.into_owned()),
         ("id", _) => Err(ApiError::bad_request("invalid_query", "id: must not be empty")),
-        (other, _) => Err(ApiError::bad_request("invalid_query", format!("query: unknown parameter `{other}`, expected `id`"))),
+        (other, _) => {
+            Err(ApiError::bad_request("invalid_query", format!("query: unknown parameter `{other}`, expected `id`")))
+        }
     });
     let ids = ids.collect::<ApiResult<Vec<String>>>()?;
     if ids.len() > IDS_MAX {

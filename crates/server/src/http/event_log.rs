@@ -61,7 +61,7 @@ struct ListQuery {
 }
 
 /// List events, oldest first
-#[utoipa::path(get, path = "/events", tag = "events", params(ListQuery), responses(
+#[utoipa::path(get, path = "/events", operation_id = "list_events", tag = "events", params(ListQuery), responses(
     (status = 200, body = Page<WireEvent>),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -103,7 +103,7 @@ async fn start(app: &App, query: &ListQuery, limit: usize) -> ApiResult<LogScan>
 }
 
 /// Read one event
-#[utoipa::path(get, path = "/events/{position}", tag = "events",
+#[utoipa::path(get, path = "/events/{position}", operation_id = "get_event", tag = "events",
     params(("position" = String, Path, description = "`partition:offset`")), responses(
     (status = 200, body = WireEvent),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -119,7 +119,9 @@ pub(super) async fn read_at(app: &App, subject: &Subject, position: Position) ->
     let Position { partition, offset } = position;
     let partitions = app.log.partitions().await?;
     let range = partitions.iter().find(|range| range.partition == partition);
-    let gone = || ApiError::new(axum::http::StatusCode::NOT_FOUND, "unknown_event", format!("there is no event at {position}"));
+    let gone = || {
+        ApiError::new(axum::http::StatusCode::NOT_FOUND, "unknown_event", format!("there is no event at {position}"))
+    };
     let range = range.ok_or_else(gone)?;
     if offset < range.low {
         let detail = format!("the log keeps partition {partition} from {} on; {position} is older", range.low);

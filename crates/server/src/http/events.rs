@@ -32,7 +32,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 ///
 /// One JSON object, an array of them, or NDJSON. If one event is refused, none is taken. The answer comes when all
 /// are durable, and is the same again for the same `Idempotency-Key` for some minutes.
-#[utoipa::path(post, path = "/events", tag = "events",
+#[utoipa::path(post, path = "/events", operation_id = "publish_events", tag = "events",
     request_body(description = "an event, an array of events, or NDJSON", content(
         (serde_json::Value = "application/json"), (String = "application/x-ndjson"))),
     params(("idempotency-key" = Option<String>, Header, description = "a key of the client's own, at most 128 bytes")),

@@ -9,8 +9,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use evs_api::error::Problem;
 use evs_api::explain::{Clause, Explanation, FilterExplanation};
-use evs_core::filter::{self, Outcome};
 use evs_api::filters::FilterFields;
+use evs_core::filter::{self, Outcome};
 use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{FilterId, Position};
 use serde::Deserialize;
@@ -49,7 +49,7 @@ struct ExplainQuery {
 }
 
 /// Explain a delivery
-#[utoipa::path(get, path = "/explain", tag = "subscribers", params(ExplainQuery), responses(
+#[utoipa::path(get, path = "/explain", operation_id = "explain", tag = "subscribers", params(ExplainQuery), responses(
     (status = 200, body = Explanation),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn get(
@@ -70,7 +70,8 @@ async fn get(
     let mut newest_change_ms = record.created_ms;
     for stored in api.app.filters.filters(Some(&record.id), FilterId(0), SUBSCRIBER_FILTERS_MAX).await? {
         newest_change_ms = newest_change_ms.max(stored.updated_ms);
-        let FilterFields { event_types, user_tiers, min_amount, where_, .. } = own_fields(&stored, &subject, &api.app.auth);
+        let FilterFields { event_types, user_tiers, min_amount, where_, .. } =
+            own_fields(&stored, &subject, &api.app.auth);
         let filter = spec::filter(&event_types, &user_tiers, min_amount.as_ref(), where_.as_deref())
             .map_err(|error| ApiError::internal(format!("filter {} cannot be read: {error}", stored.id)))?;
         filters.push(wire(stored.id, filter.explain_value(&event)));
@@ -124,7 +125,8 @@ async fn search(api: &Api, subject: &Subject, event_id: &str) -> ApiResult<(Posi
         }
     }
     found.ok_or_else(|| {
-        let detail = format!("none of the newest {SEARCH_EVENTS_MAX} events of a partition has the event_id {event_id:?}");
+        let detail =
+            format!("none of the newest {SEARCH_EVENTS_MAX} events of a partition has the event_id {event_id:?}");
         ApiError::new(StatusCode::NOT_FOUND, "unknown_event", detail)
             .with_hint("name an older event by its position, partition:offset, which POST /events answered")
     })

@@ -130,7 +130,9 @@ fn json_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError
     if !error.inner().is_data() {
         return syntax_error(error.inner());
     }
+    // Of the place the pointer tells more than serde's line and column.
     let message = error.inner().to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
     let code = match () {
         () if message.starts_with("unknown field") => "unknown_field",
         () if message.starts_with("missing field") => "missing_field",
@@ -139,7 +141,34 @@ fn json_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError
     };
     let pointer = pointer(error.path());
     let place = if pointer.is_empty() { String::new() } else { format!("{pointer}: ") };
-    ApiError::refused(code, format!("{place}{message}")).at(pointer, message)
+    let refused = ApiError::refused(code, format!("{place}{message}")).at(pointer, message);
+    match similar(message) {
+        Some(name) => refused.with_hint(format!("did you mean `{name}`?")),
+        None => refused,
+    }
+}
+
+/// Of serde's "unknown field `x`, expected one of `a`, `b`" the expected name that looks most like the unknown one.
+fn similar(message: &str) -> Option<&str> {
+    let mut names = message.strip_prefix("unknown field `")?.split('`').step_by(2);
+    let unknown = names.next()?;
+    let close = |name: &&str| !name.is_empty() && distance(unknown, name) <= unknown.len() / 3 + 1;
+    names.filter(close).min_by_key(|name| distance(unknown, name))
+}
+
+/// Edits between two words (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (at, left) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, right) in right.bytes().enumerate() {
+            let replace = diagonal + usize::from(left != right);
+            diagonal = row[column + 1];
+            row[column + 1] = replace.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[right.len()]
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {

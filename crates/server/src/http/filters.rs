@@ -22,10 +22,10 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Api;
 use super::extract::{Json, Query, Segment};
 use super::guard::Caller;
 use super::problem::{ApiError, ApiResult};
-use super::Api;
 use crate::auth::{Subject, no_such_subscriber};
 use crate::clock::parse_duration_ms;
 use crate::ports::filter_store::{FilterRecord, PutOutcome};
@@ -62,7 +62,10 @@ impl WaitQuery {
             None => WAIT_DEFAULT,
             Some(text) => {
                 let ms = parse_duration_ms(text).and_then(|ms| u64::try_from(ms).ok()).ok_or_else(|| {
-                    ApiError::bad_request("invalid_query", format!("timeout: {text:?} is no duration such as 500ms or 10s"))
+                    ApiError::bad_request(
+                        "invalid_query",
+                        format!("timeout: {text:?} is no duration such as 500ms or 10s"),
+                    )
                 })?;
                 Duration::from_millis(ms).min(WAIT_MAX)
             }
@@ -92,7 +95,7 @@ struct ListQuery {
 /// Create a filter
 ///
 /// Makes its subscriber too, if there is none. Where the subscriber has a filter of that name, it is replaced.
-#[utoipa::path(post, path = "/filters", tag = "filters", params(WaitQuery), request_body = FilterBody, responses(
+#[utoipa::path(post, path = "/filters", operation_id = "create_filter", tag = "filters", params(WaitQuery), request_body = FilterBody, responses(
     (status = 201, description = "created", body = Filter), (status = 200, description = "the name existed", body = Filter),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "try again", body = Problem, content_type = "application/problem+json")))]
@@ -104,7 +107,8 @@ async fn create(
 ) -> ApiResult<Response> {
     let wait = wait.duration()?;
     let draft = body.draft(&subject, &api.app, None)?;
-    let put = api.app.filters.put(vec![draft]).await?.pop().ok_or_else(|| ApiError::internal("put answered nothing"))?;
+    let put =
+        api.app.filters.put(vec![draft]).await?.pop().ok_or_else(|| ApiError::internal("put answered nothing"))?;
     let (status, kind) = match put.outcome {
         PutOutcome::Created => (StatusCode::CREATED, Some("filter_created")),
         PutOutcome::Updated => (StatusCode::OK, Some("filter_updated")),
@@ -124,7 +128,7 @@ async fn create(
 }
 
 /// List filters, by id
-#[utoipa::path(get, path = "/filters", tag = "filters", params(ListQuery), responses(
+#[utoipa::path(get, path = "/filters", operation_id = "list_filters", tag = "filters", params(ListQuery), responses(
     (status = 200, body = Page<Filter>),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -196,7 +200,7 @@ async fn page(api: &Api, subject: &Subject, mut records: Vec<FilterRecord>, limi
 }
 
 /// Read a filter
-#[utoipa::path(get, path = "/filters/{id}", tag = "filters", params(("id" = u32, Path, description = "the filter")), responses(
+#[utoipa::path(get, path = "/filters/{id}", operation_id = "get_filter", tag = "filters", params(("id" = u32, Path, description = "the filter")), responses(
     (status = 200, body = Filter, headers(("etag" = String, description = "give it as If-Match"))),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn get(State(api): State<Api>, Caller(subject): Caller, id: Segment) -> ApiResult<Response> {
@@ -205,7 +209,7 @@ async fn get(State(api): State<Api>, Caller(subject): Caller, id: Segment) -> Ap
 }
 
 /// Replace a filter
-#[utoipa::path(put, path = "/filters/{id}", tag = "filters", request_body = FilterBody,
+#[utoipa::path(put, path = "/filters/{id}", operation_id = "update_filter", tag = "filters", request_body = FilterBody,
     params(("id" = u32, Path, description = "the filter"), WaitQuery, ("if-match" = Option<String>, Header, description = "the ETag that was read")),
     responses((status = 200, body = Filter),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -231,7 +235,7 @@ async fn update(
 /// Delete a filter
 ///
 /// What is in the subscriber's queue already stays.
-#[utoipa::path(delete, path = "/filters/{id}", tag = "filters",
+#[utoipa::path(delete, path = "/filters/{id}", operation_id = "delete_filter", tag = "filters",
     params(("id" = u32, Path, description = "the filter"), ("if-match" = Option<String>, Header, description = "the ETag that was read")),
     responses((status = 204, description = "gone"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -250,9 +254,9 @@ async fn delete(
 }
 
 fn filter_id(Segment(text): &Segment) -> ApiResult<FilterId> {
-    text.parse().map(FilterId).map_err(|_| {
-        ApiError::bad_request("invalid_path", format!("{text:?} is no filter id, which is a number"))
-    })
+    text.parse()
+        .map(FilterId)
+        .map_err(|_| ApiError::bad_request("invalid_path", format!("{text:?} is no filter id, which is a number")))
 }
 
 fn no_such_filter(id: FilterId) -> ApiError {

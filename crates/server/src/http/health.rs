@@ -165,9 +165,7 @@ fn failure<E: std::fmt::Display>(answer: Result<Result<(), E>, tokio::time::erro
 
 /// For roles without other routes.
 pub fn router_alone(app: App) -> Router {
-    router(app)
-        .fallback(super::problem::unknown_route)
-        .method_not_allowed_fallback(super::problem::unknown_method)
+    router(app).fallback(super::problem::unknown_route).method_not_allowed_fallback(super::problem::unknown_method)
 }
 
 /// Some role's own reason not to be ready, such as a reader that has not caught up.

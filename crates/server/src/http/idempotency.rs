@@ -75,11 +75,12 @@ impl Idempotency {
         let key = Arc::new((subject, key));
         let now_ms = self.clock.now_ms();
         let mut known = self.lock();
-        known.forget(|until_ms, known| {
-            until_ms <= now_ms || known.bytes > BYTES_MAX || known.entries.len() >= KEYS_MAX
-        });
+        known
+            .forget(|until_ms, known| until_ms <= now_ms || known.bytes > BYTES_MAX || known.entries.len() >= KEYS_MAX);
         match known.entries.get(&key) {
-            Some(State::Running { body: first } | State::Done { body: first, .. }) if *first != body => Begun::OtherBody,
+            Some(State::Running { body: first } | State::Done { body: first, .. }) if *first != body => {
+                Begun::OtherBody
+            }
             Some(State::Running { .. }) => Begun::Running,
             Some(State::Done { answer, .. }) => Begun::Known(answer.clone()),
             None if known.entries.len() >= KEYS_MAX => Begun::Full,
@@ -141,7 +142,10 @@ mod tests {
     #[test]
     fn a_key_is_answered_once() {
         let now = Arc::new(AtomicI64::new(0));
-        let clock = { let now = now.clone(); Clock::new(move || now.load(Ordering::Relaxed)) };
+        let clock = {
+            let now = now.clone();
+            Clock::new(move || now.load(Ordering::Relaxed))
+        };
         let keys = Idempotency::new(clock);
         let begin = |body: &[u8]| keys.begin("ann".to_owned(), "k".to_owned(), body);
 

@@ -36,7 +36,7 @@ struct LogQuery {
 }
 
 /// List the newest log entries, oldest first
-#[utoipa::path(get, path = "/log", tag = "operations", params(LogQuery), responses(
+#[utoipa::path(get, path = "/log", operation_id = "list_log", tag = "operations", params(LogQuery), responses(
     (status = 200, body = Page<LogEntry>),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -60,7 +60,7 @@ struct FollowQuery {
 /// Follow the log
 ///
 /// Server-sent events: `log`, whose id is the entry's.
-#[utoipa::path(get, path = "/log/stream", tag = "operations",
+#[utoipa::path(get, path = "/log/stream", operation_id = "follow_log", tag = "operations",
     params(FollowQuery, ("last-event-id" = Option<u64>, Header, description = "go on after this id")),
     responses((status = 200, description = "server-sent events", body = String, content_type = "text/event-stream"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]

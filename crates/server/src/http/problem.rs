@@ -80,7 +80,8 @@ impl ApiError {
     /// A fault of ours: the caller is told nothing but that.
     #[must_use]
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server made a mistake; it is logged");
+        let mut error =
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server made a mistake; it is logged");
         error.0.cause = Some(cause.to_string());
         error
     }
@@ -162,7 +163,7 @@ impl ApiError {
     #[must_use]
     pub fn problem(&self) -> Problem {
         let Inner { status, code, detail, errors, hint, headers: _, cause: _ } = &*self.0;
-        let mut title = code.replace('_', " ");
+        let mut title = code.replace('_', " ").replace("json", "JSON").replace("utf8", "UTF-8");
         title[..1].make_ascii_uppercase();
         Problem {
             type_: format!("/problems/{code}"),
@@ -227,8 +228,9 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Changed { actual } => Self::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", detail)
                 .with_hint(format!("read it again; its ETag is now \"{actual}\"")),
-            StoreError::TooManyFilters { .. } => Self::refused("too_many_filters", detail)
-                .with_hint("join filters with || in one where, or delete some"),
+            StoreError::TooManyFilters { .. } => {
+                Self::refused("too_many_filters", detail).with_hint("join filters with || in one where, or delete some")
+            }
             StoreError::NameTaken => Self::new(StatusCode::CONFLICT, "name_taken", detail).at("/name", "taken"),
             StoreError::OtherSubscriber => Self::refused("other_subscriber", detail).at("/subscriber_id", "is fixed"),
             StoreError::Port(error) => error.into(),
@@ -262,7 +264,8 @@ pub fn bad_name(what: &str, pointer: Option<&str>, error: &NameError) -> ApiErro
 /// A filter that was refused; `where_text` is what a caret in the detail points at.
 #[must_use]
 pub fn bad_filter(error: &FilterError, where_text: Option<&str>) -> ApiError {
-    let mut field = FieldError { pointer: format!("/{}", error.field()), detail: error.to_string(), ..Default::default() };
+    let mut field =
+        FieldError { pointer: format!("/{}", error.field()), detail: error.to_string(), ..Default::default() };
     let refused = match error {
         FilterError::Where(parse) => {
             field.detail = parse.to_string();

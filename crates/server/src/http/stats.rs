@@ -43,7 +43,7 @@ pub(super) struct StatsFeed {
 }
 
 /// Read the statistics
-#[utoipa::path(get, path = "/stats", tag = "operations", responses(
+#[utoipa::path(get, path = "/stats", operation_id = "get_stats", tag = "operations", responses(
     (status = 200, body = Stats),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn get(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Json<Stats>> {
@@ -54,7 +54,7 @@ async fn get(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Json<
 /// Follow the statistics
 ///
 /// Server-sent events: `stats`, once a second.
-#[utoipa::path(get, path = "/stats/stream", tag = "operations", responses(
+#[utoipa::path(get, path = "/stats/stream", operation_id = "follow_stats", tag = "operations", responses(
     (status = 200, description = "server-sent events", body = String, content_type = "text/event-stream"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn follow(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<Response> {
@@ -97,7 +97,8 @@ async fn collect(api: &Api) -> PortResult<Stats> {
     let now_ms = app.clock.now_ms();
     let rows = api.subscribers.rows(app).await?;
     let reports = app.filters.reports().await?;
-    let (events_in, deliveries, sent) = (metrics.events_in.get(), metrics.deliveries.get(), metrics.deliveries_sent.get());
+    let (events_in, deliveries, sent) =
+        (metrics.events_in.get(), metrics.deliveries.get(), metrics.deliveries_sent.get());
     Ok(Stats {
         time_ms: now_ms,
         uptime_s: (now_ms - app.started_ms).max(0) as f64 / 1000.0,
@@ -112,7 +113,11 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         deliveries_per_s: feed.deliveries.tick(deliveries, now_ms),
         deliveries_sent_per_s: feed.deliveries_sent.tick(sent, now_ms),
         latency: metrics.latency(),
-        connections: reports.iter().map(|report| report.connections).sum::<u64>().max(positive(metrics.connections.get())),
+        connections: reports
+            .iter()
+            .map(|report| report.connections)
+            .sum::<u64>()
+            .max(positive(metrics.connections.get())),
         subscribers: rows.len() as u64,
         subscribers_behind: rows.iter().filter(|row| row.lag() > 0).count() as u64,
         filters: rows.iter().map(|row| u64::from(row.filters())).sum(),
@@ -145,8 +150,11 @@ fn positive(gauge: i64) -> u64 {
 
 async fn partitions(app: &App) -> PortResult<Vec<PartitionStats>> {
     // A partition is matched as far as every shard is told: a batch is appended to all of them, also without routes.
-    let ends: Vec<Vec<(Partition, Offset)>> =
-        app.readers.shards().map(|reader| reader.with_window(|window| window.ends().to_vec()).unwrap_or_default()).collect();
+    let ends: Vec<Vec<(Partition, Offset)>> = app
+        .readers
+        .shards()
+        .map(|reader| reader.with_window(|window| window.ends().to_vec()).unwrap_or_default())
+        .collect();
     let stats = app.log.partitions().await?.into_iter().map(|range| {
         let (low, high) = (range.low.0, range.high.0);
         let of_shards = ends.iter().flatten().filter(|(partition, _)| *partition == range.partition);

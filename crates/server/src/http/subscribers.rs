@@ -19,7 +19,6 @@ use super::extract::{Query, bad_page, page_limit};
 use super::guard::Caller;
 use super::problem::ApiResult;
 
-
 pub(super) use detail::visible;
 pub(super) use table::{Row, Table};
 
@@ -68,7 +67,7 @@ struct ListQuery {
 /// List subscribers
 ///
 /// From a table that is at most some seconds old; a page is a window of the order at that moment.
-#[utoipa::path(get, path = "/subscribers", tag = "subscribers", params(ListQuery), responses(
+#[utoipa::path(get, path = "/subscribers", operation_id = "list_subscribers", tag = "subscribers", params(ListQuery), responses(
     (status = 200, body = Page<Subscriber>),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -102,8 +101,7 @@ async fn list(
     let total = found.len();
     found.truncate(end);
     found.sort_unstable_by(compare);
-    let now_ms = api.app.clock.now_ms();
-    let page = found.iter().skip(skip).filter_map(|row| row.wire(&subject, now_ms)).collect();
+    let page = found.iter().skip(skip).filter_map(|row| row.wire(&subject, &api.app)).collect();
     let next = (end < total).then(|| end.to_string());
     Ok(Json(Page { items: page, next, total: Some(total as u64) }))
 }

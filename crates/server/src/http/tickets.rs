@@ -19,7 +19,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// Get a ticket
 ///
 /// Good for one connection, as `?ticket=`, within seconds; with the caller's rights to subscribe.
-#[utoipa::path(post, path = "/tickets", tag = "tickets", responses(
+#[utoipa::path(post, path = "/tickets", operation_id = "issue_ticket", tag = "tickets", responses(
     (status = 201, body = Ticket),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn issue(State(api): State<Api>, Caller(subject): Caller) -> ApiResult<(StatusCode, Json<Ticket>)> {

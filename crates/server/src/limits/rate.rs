@@ -45,12 +45,14 @@ impl<K: Hash + Eq + Clone + std::fmt::Debug> RateLimit<K> {
         match keyed.limiter.check_key(&key) {
             Ok(state) => {
                 let remaining = state.remaining_burst_capacity();
-                Ok(keyed.headers(remaining, u64::from((keyed.burst - remaining.min(keyed.burst)).div_ceil(keyed.per_s))))
+                Ok(keyed
+                    .headers(remaining, u64::from((keyed.burst - remaining.min(keyed.burst)).div_ceil(keyed.per_s))))
             }
             Err(until) => {
                 let wait = until.wait_time_from(keyed.clock.now()).as_secs_f64().ceil().max(1.0) as u64;
                 let detail = format!("{who} made more than {} requests per second", keyed.per_s);
-                let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after_s(wait);
+                let mut error =
+                    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after_s(wait);
                 for (name, value) in keyed.headers(0, wait) {
                     if let Some(name) = name {
                         error = error.with_header(name, value);

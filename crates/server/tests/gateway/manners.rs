@@ -56,10 +56,7 @@ async fn bad_frames_are_told_and_then_too_many() {
 async fn frames_out_of_bounds_close_by_the_standard() {
     let bed = Bed::start().await;
     bed.subscriber("user_1").await;
-    for (message, code) in [
-        (Message::text("x".repeat(17_000)), 1009),
-        (Message::binary(vec![1, 2, 3]), 1003),
-    ] {
+    for (message, code) in [(Message::text("x".repeat(17_000)), 1009), (Message::binary(vec![1, 2, 3]), 1003)] {
         let mut client = bed.connect("/ws/user_1").await;
         client.welcome().await;
         client.socket.send(message).await.unwrap();

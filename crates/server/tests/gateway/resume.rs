@@ -43,8 +43,7 @@ async fn what_retention_took_is_told_with_its_exact_range() {
     bed.compact().await;
     bed.window_is_empty().await;
     let now_ms = bed.app.clock.now_ms();
-    let retention =
-        Retention { now_ms, before_ms: 0, events_max: 20, bytes_max: u64::MAX, consumers_before_ms: 0 };
+    let retention = Retention { now_ms, before_ms: 0, events_max: 20, bytes_max: u64::MAX, consumers_before_ms: 0 };
     while !bed.queue.expire(SHARD, &retention).await.unwrap().is_empty() {}
     bed.deliver(&[&user], 5).await;
     let mut client = bed.connect("/ws/user_1").await;

@@ -138,7 +138,8 @@ async fn changes(app: &App, args: &ApplyArgs) -> Result<Changes, Failure> {
         check(&spec).map_err(|failure| at_line(failure, line))?;
         let Some(name) = spec.name.clone() else {
             let failure = Failure::new(ExitStatus::Rejected, "the filter has no name");
-            return Err(at_line(failure, line).hint("a name says which filter it is the next time; `import` takes those without"));
+            return Err(at_line(failure, line)
+                .hint("a name says which filter it is the next time; `import` takes those without"));
         };
         let key = (spec.subscriber_id.clone(), name);
         if wanted.insert(key.clone(), spec).is_some() {

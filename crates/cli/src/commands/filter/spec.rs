@@ -140,6 +140,7 @@ pub(crate) fn compile(spec: &FilterSpec) -> Result<evs_core::Filter, Failure> {
     let boxed = |values: &[String]| values.iter().map(|value| value.as_str().into()).collect();
     let min_amount = spec.min_amount.as_ref().map(|number| match Number::from_json(number) {
         Number::Int(int) => Literal::Int(int),
+        Number::Uint(uint) => Literal::Uint(uint),
         Number::Double(double) => Literal::Double(double),
     });
     if let Some(text) = spec.where_.as_ref().filter(|text| text.len() > WHERE_BYTES_MAX) {
@@ -196,6 +197,6 @@ mod tests {
             where_: Some("country == 'DE'".into()),
             ..FilterSpec::default()
         };
-        assert_eq!(condition(&spec), r#"event_type == "purchase" && amount >= 100 && country == "DE""#);
+        assert_eq!(condition(&spec), r#"event_type in ["purchase"] && amount >= 100 && country == "DE""#);
     }
 }

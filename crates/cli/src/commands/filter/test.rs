@@ -44,7 +44,9 @@ pub(crate) async fn run(app: &App, args: TestArgs) -> Result<ExitStatus, Failure
     let spec = match args.filter {
         Some(id) => spec_of(&app.client()?.filter(id).await?.ok_or_else(|| missing(id))?.filter),
         None if args.condition.is_empty() => {
-            return Err(Failure::usage("which filter?").hint("give --where, --type, --tier, --min-amount or --filter ID"));
+            return Err(
+                Failure::usage("which filter?").hint("give --where, --type, --tier, --min-amount or --filter ID")
+            );
         }
         None => args.condition.spec(),
     };
@@ -92,9 +94,8 @@ fn offline(app: &App, filter: &evs_core::Filter, file: &Path) -> Result<ExitStat
     let mut matched = 0_u64;
     let mut tried = 0_u64;
     for (line, bytes) in events(&text) {
-        let event = Event::parse(bytes).map_err(|error| {
-            Failure::new(ExitStatus::Rejected, format!("{}, line {line}: {error}", shown(file)))
-        })?;
+        let event = Event::parse(bytes)
+            .map_err(|error| Failure::new(ExitStatus::Rejected, format!("{}, line {line}: {error}", shown(file))))?;
         let explanation = filter.explain(&event);
         tried += 1;
         matched += u64::from(explanation.matches);

@@ -77,7 +77,9 @@ impl LogScan {
 
     /// Whether the end, as it was at the start, is reached.
     pub(in crate::http) fn is_done(&self) -> bool {
-        self.tracks.iter().all(|track| track.next >= track.end || (track.read_to >= track.end && track.ahead.is_empty()))
+        self.tracks
+            .iter()
+            .all(|track| track.next >= track.end || (track.read_to >= track.end && track.ahead.is_empty()))
     }
 
     /// Looks for the end again.

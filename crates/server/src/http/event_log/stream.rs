@@ -60,7 +60,7 @@ struct StreamQuery {
 ///
 /// Server-sent events: `event` (an event, its id is its position), `drops` (how many were left out because the reader
 /// was too slow), `caught_up` once.
-#[utoipa::path(get, path = "/events/stream", tag = "events",
+#[utoipa::path(get, path = "/events/stream", operation_id = "follow_events", tag = "events",
     params(StreamQuery, ("last-event-id" = Option<String>, Header, description = "go on after this position")),
     responses((status = 200, description = "server-sent events", body = String, content_type = "text/event-stream"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -88,7 +88,8 @@ async fn open(
 /// After one event: exactly in its partition, by its time in the others.
 async fn after(app: &App, last: Position) -> ApiResult<LogScan> {
     let time_ms = app.log.read(last.partition, last.offset, 1, 1).await?.events.first().map(|logged| logged.time_ms);
-    let mut places = vec![Position { partition: last.partition, offset: evs_core::Offset(last.offset.0.saturating_add(1)) }];
+    let mut places =
+        vec![Position { partition: last.partition, offset: evs_core::Offset(last.offset.0.saturating_add(1)) }];
     for range in app.log.partitions().await? {
         if range.partition != last.partition {
             let offset = match time_ms {
@@ -107,7 +108,8 @@ struct Place(());
 
 impl Place {
     fn take() -> ApiResult<Self> {
-        let taken = STREAMS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < STREAMS_MAX).then_some(open + 1));
+        let taken =
+            STREAMS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < STREAMS_MAX).then_some(open + 1));
         match taken {
             Ok(_) => Ok(Self(())),
             Err(_) => {

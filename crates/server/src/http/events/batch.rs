@@ -120,7 +120,11 @@ mod tests {
     #[test]
     fn every_form_is_read_byte_for_byte() {
         let read = |body: &'static str, lines| -> Vec<Bytes> {
-            read(&Bytes::from_static(body.as_bytes()), lines).unwrap().iter().map(|event| event.bytes().clone()).collect()
+            read(&Bytes::from_static(body.as_bytes()), lines)
+                .unwrap()
+                .iter()
+                .map(|event| event.bytes().clone())
+                .collect()
         };
         assert_eq!(read(r#" {"a" : 1} "#, false), [r#"{"a" : 1}"#]);
         assert_eq!(read(r#"[{"a":1}, {"b" :2}]"#, false), [r#"{"a":1}"#, r#"{"b" :2}"#]);

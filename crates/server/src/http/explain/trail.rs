@@ -42,7 +42,8 @@ async fn find(api: &Api, record: &SubscriberRecord, place: Position, queue: &Que
     let hot = api.app.readers.shard(record.shard).with_window(|window| {
         let deliveries = window.find(record.slot, Seq(queue.base.0 + 1), LOOK_MAX)?;
         deliveries.into_iter().find_map(|found| {
-            let here = found.entry.partition == place.partition && found.entry.event(&found.route).offset == place.offset;
+            let here =
+                found.entry.partition == place.partition && found.entry.event(&found.route).offset == place.offset;
             here.then(|| Queued { seq: found.seq, filters: found.entry.filters(&found.route).to_vec(), spilled: false })
         })
     });
@@ -109,9 +110,11 @@ async fn became(
 /// It is not in the queue: it never was, it is not yet, or it is not any more.
 fn missing(api: &Api, record: &SubscriberRecord, seen: &Seen<'_>, queue: &QueueRead, trail: &mut Vec<Step>) {
     let Position { partition, offset } = seen.position;
-    let matched_to = api.app.readers.shard(record.shard).with_window(|window| {
-        window.ends().iter().find(|(of, _)| *of == partition).map(|(_, end)| *end)
-    });
+    let matched_to = api
+        .app
+        .readers
+        .shard(record.shard)
+        .with_window(|window| window.ends().iter().find(|(of, _)| *of == partition).map(|(_, end)| *end));
     let by = names(seen.matching);
     match (seen.matching.is_empty(), matched_to.flatten()) {
         (true, _) => trail.push(step("not_matched", "no filter of the subscriber matches it, as they are now")),
@@ -128,7 +131,9 @@ fn missing(api: &Api, record: &SubscriberRecord, seen: &Seen<'_>, queue: &QueueR
         }
         (false, _) => {
             let (acked, lost) = (queue.acked, queue.lost);
-            let detail = format!("{by} matches it; it has left the queue, of which {acked} deliveries are acked by every consumer");
+            let detail = format!(
+                "{by} matches it; it has left the queue, of which {acked} deliveries are acked by every consumer"
+            );
             trail.push(match lost {
                 Seq(0) => step("acked", detail),
                 lost => step("trimmed", format!("{detail} and those up to {lost} were lost to retention or acked")),

@@ -44,15 +44,20 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// NDJSON, a filter per line; lines with a `name` replace the filter of that name, so an import can be repeated.
 /// Stored in chunks of some thousand lines, each all or nothing: an error names its line, and how many lines before it
 /// are stored.
-#[utoipa::path(post, path = "/filters/import", tag = "filters",
+#[utoipa::path(post, path = "/filters/import", operation_id = "import_filters", tag = "filters",
     request_body(content = String, content_type = "application/x-ndjson", description = "a filter per line"),
     responses((status = 200, body = ImportResponse),
     (status = "4XX", description = "refused from some line on", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", description = "try again", body = Problem, content_type = "application/problem+json")))]
-async fn import(State(api): State<Api>, Caller(subject): Caller, request: Request) -> ApiResult<JsonAnswer<ImportResponse>> {
+async fn import(
+    State(api): State<Api>,
+    Caller(subject): Caller,
+    request: Request,
+) -> ApiResult<JsonAnswer<ImportResponse>> {
     require_content_type(request.headers(), &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
     let mut body = request.into_body().into_data_stream();
-    let mut import = Import { api: &api, subject: &subject, chunk: Vec::new(), line: 0, stored: 0, done: ImportResponse::default() };
+    let mut import =
+        Import { api: &api, subject: &subject, chunk: Vec::new(), line: 0, stored: 0, done: ImportResponse::default() };
     let mut rest = BytesMut::new();
     loop {
         let part = tokio::time::timeout(READ_TIMEOUT, body.next()).await;
@@ -158,7 +163,7 @@ struct ExportQuery {
 /// Export filters
 ///
 /// NDJSON, a filter per line, by id; it can be imported again.
-#[utoipa::path(get, path = "/filters/export", tag = "filters", params(ExportQuery), responses(
+#[utoipa::path(get, path = "/filters/export", operation_id = "export_filters", tag = "filters", params(ExportQuery), responses(
     (status = 200, description = "a filter per line", body = String, content_type = "application/x-ndjson"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn export(

@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::spec;
 use crate::http::Api;
 use crate::http::event_log::scan::LogScan;
 use crate::http::event_log::{Condition, place, raw, since};
 use crate::http::extract::Json;
 use crate::http::guard::Caller;
 use crate::http::problem::{ApiError, ApiResult, bad_filter};
+use crate::spec;
 
 const SINCE_DEFAULT: &str = "10m";
 const SAMPLES_DEFAULT: u32 = 10;
@@ -33,7 +33,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 }
 
 /// Try a filter on recent events
-#[utoipa::path(post, path = "/filters/test", tag = "filters", request_body = TestRequest, responses(
+#[utoipa::path(post, path = "/filters/test", operation_id = "test_filter", tag = "filters", request_body = TestRequest, responses(
     (status = 200, body = TestResponse),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
 async fn test(

@@ -110,12 +110,7 @@ pub(in crate::http) fn own_fields(record: &FilterRecord, subject: &Subject, auth
 }
 
 /// `active` is what every queue shard is raised to. `None` for another tenant's filter.
-pub(super) fn wire(
-    record: &FilterRecord,
-    active: FilterVersion,
-    subject: &Subject,
-    app: &App,
-) -> Option<WireFilter> {
+pub(super) fn wire(record: &FilterRecord, active: FilterVersion, subject: &Subject, app: &App) -> Option<WireFilter> {
     let FilterRecord { id, subscriber, shard: _, slot: _, name: _, spec: _, version, created_ms, updated_ms } = record;
     let subscriber_id = subject.external(subscriber)?.to_string();
     let spec = FilterFields { subscriber_id, ..own_fields(record, subject, &app.auth) };

@@ -29,7 +29,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// Delete a subscriber
 ///
 /// Its filters and its queue go, with what it has not read.
-#[utoipa::path(delete, path = "/subscribers/{id}", tag = "subscribers",
+#[utoipa::path(delete, path = "/subscribers/{id}", operation_id = "delete_subscriber", tag = "subscribers",
     params(("id" = String, Path, description = "the subscriber")), responses(
     (status = 204, description = "gone"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -76,7 +76,7 @@ struct ResetQuery {
 /// Move a consumer
 ///
 /// Forth, to skip deliveries, or back to what is still kept. A connection of the consumer must connect again to see it.
-#[utoipa::path(post, path = "/subscribers/{id}/reset", tag = "subscribers",
+#[utoipa::path(post, path = "/subscribers/{id}/reset", operation_id = "reset_consumer", tag = "subscribers",
     params(("id" = String, Path, description = "the subscriber"), ResetQuery), responses(
     (status = 204, description = "moved"),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -101,7 +101,10 @@ async fn reset(
                 ApiError::bad_request("invalid_query", format!("to: {number:?} is neither latest, earliest nor a seq"))
             })?;
             if seq > top {
-                return Err(ApiError::refused("beyond_the_end", format!("to: {seq} is beyond the newest delivery, {top}")));
+                return Err(ApiError::refused(
+                    "beyond_the_end",
+                    format!("to: {seq} is beyond the newest delivery, {top}"),
+                ));
             }
             seq
         }

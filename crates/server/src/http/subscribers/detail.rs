@@ -24,7 +24,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 }
 
 /// Read a subscriber
-#[utoipa::path(get, path = "/subscribers/{id}", tag = "subscribers",
+#[utoipa::path(get, path = "/subscribers/{id}", operation_id = "get_subscriber", tag = "subscribers",
     params(("id" = String, Path, description = "the subscriber")), responses(
     (status = 200, body = SubscriberDetail),
     (status = "4XX", description = "refused", body = Problem, content_type = "application/problem+json")))]
@@ -77,7 +77,7 @@ async fn get(
         let lag_events = top.0.saturating_sub(acked.0.max(lost.0));
         Consumer { name: name.to_string(), acked: acked.0, lag_events, connected, cursor, last_ack_ms }
     };
-    let wire = row.wire(&subject, app.clock.now_ms());
+    let wire = row.wire(&subject, app);
     Ok(Json(SubscriberDetail {
         subscriber: wire.ok_or_else(|| ApiError::internal("a visible subscriber has no name"))?,
         epoch: state.epoch.to_string(),

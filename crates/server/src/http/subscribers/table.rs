@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::Subject;
+use crate::config::Config;
 use crate::ports::PortResult;
 use crate::ports::delivery_queue::Standing;
 use crate::ports::filter_store::SubscriberRecord;
@@ -65,8 +66,18 @@ impl Row {
         self.shard
     }
 
+    /// Retention drops by age and by count, whatever comes first. By bytes too, which nobody counts per queue here.
+    fn data_loss_in_s(&self, config: &Config, now_ms: i64) -> Option<f64> {
+        let age_s = (now_ms - self.oldest_ms?).max(0) as f64 / 1000.0;
+        let by_age_s = config.retention_s as f64 - age_s;
+        let room = config.queue_events_max.saturating_sub(self.lag()) as f64;
+        let by_count_s = if self.delivered_per_s > 0.0 { room / self.delivered_per_s } else { f64::INFINITY };
+        Some(by_age_s.min(by_count_s).max(0.0))
+    }
+
     /// `None` for another tenant's.
-    pub(super) fn wire(&self, subject: &Subject, now_ms: i64) -> Option<Subscriber> {
+    pub(super) fn wire(&self, subject: &Subject, app: &App) -> Option<Subscriber> {
+        let now_ms = app.clock.now_ms();
         let Self {
             id,
             shard,
@@ -92,7 +103,7 @@ impl Row {
             lag_events: self.lag(),
             lag_s: oldest_ms.map(|oldest_ms| (now_ms - oldest_ms).max(0) as f64 / 1000.0),
             delivered_per_s: *delivered_per_s,
-            data_loss_in_s: None,
+            data_loss_in_s: self.data_loss_in_s(&app.config, now_ms),
             last_ack_ms: *last_ack_ms,
             lost: lost.0,
             shard: shard.0,
@@ -190,7 +201,11 @@ impl<'a> Join<'a> {
             app,
             standings,
             // Copied, so that the windows are not held while the rows are made.
-            tops: app.readers.shards().map(|reader| reader.with_window(|w| w.tops().to_vec()).unwrap_or_default()).collect(),
+            tops: app
+                .readers
+                .shards()
+                .map(|reader| reader.with_window(|w| w.tops().to_vec()).unwrap_or_default())
+                .collect(),
             presences: presences.map(|(shard, slot, presence)| ((shard, slot), presence)).collect(),
             before: before.iter().flat_map(|made| made.rows.iter()).map(|row| ((row.shard, row.slot), row)).collect(),
             elapsed_s: before.map_or(0.0, |before| before.at.elapsed().as_secs_f64()),

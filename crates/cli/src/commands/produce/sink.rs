@@ -1,0 +1,36 @@
+//! Where events go to.
+
+use super::rest::Rest;
+use super::source::Record;
+use crate::exit::Failure;
+
+pub(super) enum Sink {
+    Rest(Rest),
+    #[cfg(feature = "kafka")]
+    Kafka(super::kafka::Kafka),
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) accepted: u64,
+    /// Of the records that were meant to be refused.
+    pub(super) refused_as_meant: u64,
+    /// Each with its reason.
+    pub(super) refused: Vec<(Record, String)>,
+    /// Attempts that failed and were made again.
+    pub(super) retries: u64,
+    /// Why the rest of the batch was given up.
+    pub(super) failure: Option<Failure>,
+}
+
+impl Sink {
+    /// Sends a batch and waits until it is durable, refused or given up.
+    pub(super) async fn send(&self, batch: Vec<Record>, give_up_after: std::time::Duration) -> Outcome {
+        match self {
+            Self::Rest(rest) => rest.send(batch, give_up_after).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(kafka) => kafka.send(batch, give_up_after).await,
+        }
+    }
+}

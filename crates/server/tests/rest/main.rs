@@ -1,0 +1,13 @@
+//! The REST API through its port: a story per resource, a table of bad requests, the door, and two tenants.
+
+mod auth;
+mod bad_requests;
+mod dead_letters;
+mod events;
+mod filters;
+mod harness;
+mod limits;
+mod openapi;
+mod operations;
+mod subscribers;
+mod tenants;
