@@ -238,7 +238,7 @@ impl Joining {
         for other in self.dispatcher.add(&connection) {
             other.close(&mut other.lock(), CloseCode::Superseded, now_ms);
         }
-        self.gateway.note_connected(&connection);
+        self.dispatcher.journal.connected(&connection, now_ms);
         if let Some(since_ms) = self.since_ms {
             self.gateway.tasks.spawn(backfill::run(app.clone(), connection.clone(), since_ms));
         }
