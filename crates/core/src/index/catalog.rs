@@ -300,15 +300,15 @@ impl Frequencies for Estimates<'_> {
         match atom {
             Atom::Always => 1.0,
             Atom::Present(_) | Atom::Numeric(_) => 0.5,
-            Atom::Value(field, value @ Scalar::Bool(_)) => self.catalog.observed(*field, Sense::of(value)).unwrap_or(0.5),
+            Atom::Value(field, value @ Scalar::Bool(_)) => {
+                self.catalog.observed(*field, Sense::of(value)).unwrap_or(0.5)
+            }
             Atom::Value(field, value) => {
                 self.catalog.observed(*field, Sense::of(value)).unwrap_or_else(|| one_of(self.values(*field)))
             }
             Atom::Prefix(field, prefix) => {
                 let prefixes = self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize);
-                self.catalog
-                    .observed(*field, Sense::Prefix(prefix.as_bytes()))
-                    .unwrap_or_else(|| one_of(prefixes))
+                self.catalog.observed(*field, Sense::Prefix(prefix.as_bytes())).unwrap_or_else(|| one_of(prefixes))
             }
             Atom::Interval { .. } => 0.02,
         }

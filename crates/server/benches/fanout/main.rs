@@ -60,7 +60,12 @@ fn main() {
     let floor = floor::measure(args.sockets, report.frame_bytes);
 
     println!("sockets               {}", args.sockets);
-    println!("events                {} ({:.0}/s, {} POSTs)", report.events, report.events as f64 / elapsed, report.posts);
+    println!(
+        "events                {} ({:.0}/s, {} POSTs)",
+        report.events,
+        report.events as f64 / elapsed,
+        report.posts
+    );
     println!("deliveries            {received} ({:.0}/s)", received as f64 / elapsed);
     println!("missing               {}{}", expected - received.min(expected), if drained { "" } else { " (gave up)" });
     println!("out of order          {}", counters.disorder.load(Ordering::Relaxed));

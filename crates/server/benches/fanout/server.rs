@@ -31,7 +31,8 @@ impl Server {
             .expect("the server");
         let server = Self { child, api, gateway, _folder: folder };
         let end = Instant::now() + Duration::from_secs(20);
-        let ready = |addr| TcpStream::connect(addr).is_ok_and(|stream| Http(BufReader::new(stream)).get("/readyz").0 == 200);
+        let ready =
+            |addr| TcpStream::connect(addr).is_ok_and(|stream| Http(BufReader::new(stream)).get("/readyz").0 == 200);
         while !(ready(api) && ready(gateway)) {
             assert!(Instant::now() < end, "the server is not ready in time");
             std::thread::sleep(Duration::from_millis(20));

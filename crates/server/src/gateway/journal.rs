@@ -1,7 +1,7 @@
 //! What the operator's log hears of connections: named consumers only, and never so much that it hides the rest.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use evs_api::oplog::Level;
 

@@ -70,7 +70,8 @@ async fn whole_log(
             Ok(Stream::Connected) => StreamState::Open,
             Ok(Stream::Item(FeedEvent::Event(event))) => {
                 let json = event.data.get().into();
-                let incoming = Incoming { position: Some(event.position), time_ms: event.time_ms, json, ..Default::default() };
+                let incoming =
+                    Incoming { position: Some(event.position), time_ms: event.time_ms, json, ..Default::default() };
                 mailbox.put(query, incoming);
                 continue;
             }
@@ -118,7 +119,9 @@ async fn observe(
                 mailbox.put(query, incoming);
                 continue;
             }
-            Ok(StreamItem::Gap(_) | StreamItem::CaughtUp | StreamItem::Checkpoint { .. }) => continue,
+            Ok(
+                StreamItem::Gap(_) | StreamItem::CaughtUp | StreamItem::Checkpoint { .. } | StreamItem::Notice { .. },
+            ) => continue,
             Ok(StreamItem::Disconnected { reason, .. }) => StreamState::Lost(reason),
             Err(error) => {
                 return Err(Failure { kind: FailureKind::Rejected, why: error.to_string(), problem: None });
