@@ -15,6 +15,7 @@ use super::number::{hundredths_at_least, hundredths_at_most};
 use super::paged::Paged;
 use super::pool::Pool;
 use super::program::Subject;
+use super::scan::Scanner;
 use super::symbols::{NONE, Sense, SymbolId, Symbols};
 use super::table::{Table, mix};
 use super::{Match, Target, order};
@@ -30,6 +31,7 @@ pub(super) type Targets = Paged<[u32; 2], 256>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lookups {
     pub(super) values: bool,
+    pub(super) elements: bool,
     pub(super) present: Option<SymbolId>,
     pub(super) numeric: Option<SymbolId>,
     pub(super) prefix_lengths: SmallVec<[u8; 8]>,
@@ -67,6 +69,7 @@ pub struct Scratch {
     /// The same, if it is part of a pair.
     paired: Vec<SymbolId>,
     prefixes: Vec<(Field, SymbolId)>,
+    elements: Vec<SymbolId>,
     words: gates::Words,
     heads: Vec<ChunkId>,
     pair_heads: Vec<ChunkId>,
@@ -151,12 +154,13 @@ impl Snapshot {
     }
 
     fn find_symbols(&self, event: &[u8], scratch: &mut Scratch) {
-        let Scratch { values, symbols, paired, prefixes, heads, .. } = scratch;
+        let Scratch { values, symbols, paired, prefixes, elements, heads, .. } = scratch;
         for all in [&mut *symbols, &mut *paired] {
             all.clear();
             all.resize(self.lookups.len(), NONE);
         }
         prefixes.clear();
+        elements.clear();
         heads.clear();
         if self.always != NONE {
             heads.push(self.always);
@@ -189,6 +193,13 @@ impl Snapshot {
                     }
                 }
             }
+            if lookups.elements
+                && let Value::List(span) | Value::Map(span) = value
+            {
+                Scanner::new(span.of(event)).elements(|element| {
+                    elements.extend(self.symbols.find(*field, Sense::Element(element)).map(|(id, _)| id));
+                });
+            }
             if let Value::Number(number) = value {
                 let mut levels = lookups.levels;
                 while levels != 0 {
@@ -200,6 +211,11 @@ impl Snapshot {
                 }
             }
         }
+        // An element may occur twice in a list, but its filters are found once; sorted, they are also found fast.
+        elements.sort_unstable();
+        elements.dedup();
+        let symbols = elements.iter().filter_map(|id| self.symbols.get(*id));
+        heads.extend(symbols.map(|symbol| symbol.head).filter(|head| *head != NONE));
     }
 
     fn set_gates(&self, scratch: &mut Scratch) {
@@ -320,8 +336,14 @@ impl<'a> Search<'a> {
                 let at = self.scratch.passed[at] as usize;
                 let code = view.code(layout, offsets[at]);
                 let Search { snapshot, scratch, event, tree, .. } = self;
-                let subject =
-                    Subject { event, values: &scratch.values, symbols: &scratch.symbols, pool: &snapshot.pool, tree };
+                let subject = Subject {
+                    event,
+                    values: &scratch.values,
+                    symbols: &scratch.symbols,
+                    elements: &scratch.elements,
+                    pool: &snapshot.pool,
+                    tree,
+                };
                 if subject.satisfies(code) {
                     self.hit(references[at], layout, each);
                 }
