@@ -53,7 +53,7 @@ impl Frequencies for Unknown {
         match atom {
             Atom::Always => 1.0,
             Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
-            Atom::Value(..) | Atom::Prefix(..) | Atom::Interval { .. } => 0.01,
+            Atom::Value(..) | Atom::Prefix(..) | Atom::Element(..) | Atom::Interval { .. } => 0.01,
         }
     }
 
@@ -84,6 +84,7 @@ mod tests {
         check(r#"path.startsWith("/a") && !has(test)"#, Indexability::Keyed, 1);
         check("amount >= 5 && amount < 10", Indexability::Keyed, 2);
         check(r#"country == "DE" || device.os == "iOS""#, Indexability::Keyed, 2);
+        check(r#""vip" in tags && amount != 5"#, Indexability::Keyed, 1);
         check("false", Indexability::Keyed, 0);
         check("amount >= 5", Indexability::Plain, 1);
         check("true", Indexability::Plain, 1);

@@ -12,7 +12,7 @@ use super::gates::{Admitted, Gates, Words};
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
-use super::symbols::{NONE, Sense, SymbolId, Symbols};
+use super::symbols::{Element, NONE, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
 const SHAPES_MAX: usize = 48;
@@ -24,6 +24,7 @@ const VALUES_ASSUMED_MIN: usize = 4;
 struct Counts {
     values: u32,
     prefixes: u32,
+    elements: u32,
     by_prefix_length: Vec<(u8, u32)>,
     by_level: HashMap<u8, u32>,
     present: Option<SymbolId>,
@@ -114,6 +115,7 @@ impl Catalog {
             Atom::Numeric(field) => self.intern(*field, Sense::Numeric),
             Atom::Value(field, value) => self.intern(*field, Sense::of(value)),
             Atom::Prefix(field, prefix) => self.intern(*field, Sense::Prefix(prefix.as_bytes())),
+            Atom::Element(field, value) => self.intern(*field, Sense::Element(Element::of(value))),
             Atom::Interval { field, level, upper, cell } => {
                 self.intern(*field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
             }
@@ -152,6 +154,7 @@ impl Catalog {
                     }
                 }
             }
+            Sense::Element(_) => step(&mut counts.elements),
             Sense::Interval { level, .. } => step(counts.by_level.entry(level).or_default()),
             _ => step(&mut counts.values),
         };
@@ -223,6 +226,7 @@ impl Catalog {
         if std::mem::take(&mut self.lookups_changed) {
             let all = self.counts.iter().map(|counts| Lookups {
                 values: counts.values > 0,
+                elements: counts.elements > 0,
                 present: counts.present,
                 numeric: counts.numeric,
                 prefix_lengths: counts
@@ -282,6 +286,10 @@ impl Names for Catalog {
         self.intern(field, Sense::of(value))
     }
 
+    fn element(&mut self, field: Field, value: &Scalar) -> SymbolId {
+        self.intern(field, Sense::Element(Element::of(value)))
+    }
+
     fn item(&mut self, item: Item) -> u32 {
         self.pool.intern(item)
     }
@@ -309,6 +317,10 @@ impl Frequencies for Estimates<'_> {
             Atom::Prefix(field, prefix) => {
                 let prefixes = self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize);
                 self.catalog.observed(*field, Sense::Prefix(prefix.as_bytes())).unwrap_or_else(|| one_of(prefixes))
+            }
+            // A list has several of them.
+            Atom::Element(field, _) => {
+                2.0 * one_of(self.catalog.counts.get(field.at()).map_or(0, |counts| counts.elements as usize))
             }
             Atom::Interval { .. } => 0.02,
         }

@@ -19,6 +19,7 @@ pub(super) enum Atom {
     Numeric(Field),
     Value(Field, Scalar),
     Prefix(Field, Arc<str>),
+    Element(Field, Scalar),
     Interval { field: Field, level: u8, upper: bool, cell: u64 },
 }
 
@@ -215,6 +216,7 @@ fn keys(part: &Formula, frequencies: &impl Frequencies) -> Option<Keys> {
             (vec![Atom::Prefix(*field, pattern[..cut].into())], vec![rest])
         }
         Test::Range { field, low, high } => range_keys(part, *field, low.as_ref(), high.as_ref()),
+        Test::Holds { field, value, negated: false } => (vec![Atom::Element(*field, value.clone())], vec![None]),
         Test::Present(field) => (vec![Atom::Present(*field)], vec![None]),
         _ => return None,
     };

@@ -121,13 +121,12 @@ impl Values {
         if scanner.peek()? == b']' {
             return scanner.expect(b']');
         }
-        let mut wanted = node.positions.len();
+        let mut wanted = node.positions.iter().peekable();
         for position in 0.. {
-            match node.positions.iter().find(|(at, _)| *at == position) {
+            match wanted.next_if(|(at, _)| *at == position) {
                 Some((_, child)) => {
                     self.value(tree, tree.node(*child), scanner)?;
-                    wanted -= 1;
-                    if wanted == 0 {
+                    if wanted.peek().is_none() {
                         return scanner.skip_rest(1);
                     }
                 }

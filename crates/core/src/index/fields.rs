@@ -29,6 +29,7 @@ pub(super) struct Node {
     pub(super) field: Option<Field>,
     keys: Vec<(Box<str>, u32)>,
     hashed: Option<HashMap<Box<str>, u32>>,
+    /// In ascending order, as the extractor comes by them.
     pub(super) positions: Vec<(u64, u32)>,
 }
 
@@ -90,7 +91,10 @@ impl Tree {
                         node.hashed = Some(node.keys.iter().cloned().collect());
                     }
                 }
-                Segment::Index(index) => node.positions.push((*index, next)),
+                Segment::Index(index) => {
+                    node.positions.push((*index, next));
+                    node.positions.sort_unstable();
+                }
             }
             self.nodes.push(Node::default());
             at = next;

@@ -54,6 +54,12 @@ pub(super) enum Test {
         pattern: Arc<str>,
         negated: bool,
     },
+    /// A list with an element equal to this, or an object with a key like this; or, negated, a list or object without.
+    Holds {
+        field: Field,
+        value: Scalar,
+        negated: bool,
+    },
     /// Anything else, evaluated as it was written.
     Opaque {
         expr: Arc<Expr>,
@@ -243,6 +249,10 @@ fn test(expr: &Expr, wanted: bool, fields: &mut Fields) -> Option<Formula> {
         Expr::In { item: Term::Field(path), list: Term::List(items) } => {
             let literals: Option<Vec<Scalar>> = items.iter().map(scalar).collect();
             one_of(path, literals?, wanted, fields)
+        }
+        Expr::In { item: Term::Literal(literal), list: Term::Field(path) } => {
+            let field = fields.of(path)?;
+            Some(Formula::Test(Test::Holds { field, value: Scalar::of(literal), negated: !wanted }))
         }
         Expr::Call { function, target: Term::Field(path), arg: Term::Literal(Literal::String(pattern)) } => {
             let field = fields.of(path)?;

@@ -24,6 +24,7 @@ const RANGE: u32 = 6;
 const ORDER: u32 = 7;
 const TEXT: u32 = 8;
 const OPAQUE: u32 = 9;
+const HOLDS: u32 = 10;
 
 const OPERATION_BITS: u32 = 4;
 const OPERATION: u32 = (1 << OPERATION_BITS) - 1;
@@ -59,6 +60,7 @@ pub(super) fn always() -> Vec<u32> {
 /// Gives numbers to the values and texts that code names.
 pub(super) trait Names {
     fn symbol(&mut self, field: Field, value: &Scalar) -> SymbolId;
+    fn element(&mut self, field: Field, value: &Scalar) -> SymbolId;
     fn item(&mut self, item: Item) -> u32;
 }
 
@@ -140,6 +142,11 @@ fn encode_test(test: &Test, names: &mut impl Names, code: &mut Vec<u32>) -> u32 
             }));
             TEXT
         }
+        Test::Holds { field, value, negated } => {
+            code.push(plain(field) | u32::from(*negated) << FLAGS_SHIFT);
+            code.push(names.element(*field, value));
+            HOLDS
+        }
         Test::Opaque { expr, negated } => {
             code.push(if *negated { NEGATED } else { 0 });
             code.push(names.item(Item::Expr(expr.clone())));
@@ -189,7 +196,7 @@ pub(super) fn references(code: &[u32], each: &mut impl FnMut(Reference)) {
             each(field(code[1]));
             each(field(code[1] >> FLAGS_SHIFT));
         }
-        ONE_OF => {
+        ONE_OF | HOLDS => {
             each(field(code[1]));
             for symbol in &code[2..end] {
                 each(Reference::Symbol(*symbol));
@@ -210,6 +217,8 @@ pub(super) struct Subject<'a> {
     pub(super) values: &'a Values,
     /// By field, the symbol of the event's value there.
     pub(super) symbols: &'a [SymbolId],
+    /// The symbols of the elements of its lists, sorted.
+    pub(super) elements: &'a [SymbolId],
     pub(super) pool: &'a Pool,
     /// The event as a tree, for what only the oracle's evaluator can do; parsed at most once.
     pub(super) tree: &'a OnceCell<serde_json::Value>,
@@ -247,6 +256,11 @@ impl Subject<'_> {
                 let symbol = self.symbols.get(field).copied().unwrap_or(NONE);
                 let found = symbol != NONE && code[2..end].contains(&symbol);
                 found != negated && (!negated || self.value(code[1]) != Value::Absent)
+            }
+            HOLDS => {
+                let negated = code[1] >> FLAGS_SHIFT != 0;
+                matches!(self.value(code[1]), Value::List(_) | Value::Map(_))
+                    && self.elements.binary_search(&code[2]).is_ok() != negated
             }
             RANGE => {
                 let Value::Number(number) = self.value(code[1]) else { return false };

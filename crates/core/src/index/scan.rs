@@ -1,7 +1,8 @@
 //! Steps over JSON values without building them.
 
-use super::extract::Span;
+use super::extract::{Span, decode};
 use super::number::Number;
+use super::symbols::Element;
 
 /// A place in the bytes of valid JSON. Every step answers none at the end of the bytes or where they are not JSON.
 pub(super) struct Scanner<'a> {
@@ -141,6 +142,36 @@ impl<'a> Scanner<'a> {
             self.at += 1;
         }
         Some(())
+    }
+
+    /// Calls back with each element of a list that is not itself a list or object, or with each key of an object.
+    pub(super) fn elements(&mut self, mut each: impl FnMut(Element<'_>)) -> Option<()> {
+        let map = self.next()? == b'{';
+        if matches!(self.peek()?, b']' | b'}') {
+            return Some(());
+        }
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    let (span, escaped) = self.string()?;
+                    let raw = span.of(self.bytes);
+                    if escaped { each(Element::Text(decode(raw)?.as_bytes())) } else { each(Element::Text(raw)) }
+                }
+                b'{' | b'[' => self.skip()?,
+                first @ (b't' | b'f' | b'n') => {
+                    self.skip()?;
+                    each(if first == b'n' { Element::Null } else { Element::Bool(first == b't') });
+                }
+                _ => each(Element::Number(self.number()?)),
+            }
+            if map {
+                self.expect(b':')?;
+                self.skip()?;
+            }
+            if self.next()? != b',' {
+                return Some(());
+            }
+        }
     }
 
     /// Reads a number exactly: an integer of 64 bits as it is, anything else as the nearest double.

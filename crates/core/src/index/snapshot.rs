@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::chunk::{ChunkId, Column, Layout, View};
+use super::chunk::{ChunkId, Column, Layout};
 use super::clusters::Chunks;
 use super::cover::Domain;
 use super::extract::{Value, Values};
 use super::fields::{Field, Tree};
 use super::gates::{self, Group};
-use super::number::{hundredths_at_least, hundredths_at_most};
 use super::paged::Paged;
 use super::pool::Pool;
-use super::program::Subject;
+use super::scan::Scanner;
+use super::search::{Cluster, Search};
 use super::symbols::{NONE, Sense, SymbolId, Symbols};
 use super::table::{Table, mix};
 use super::{Match, Target, order};
@@ -30,6 +30,7 @@ pub(super) type Targets = Paged<[u32; 2], 256>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lookups {
     pub(super) values: bool,
+    pub(super) elements: bool,
     pub(super) present: Option<SymbolId>,
     pub(super) numeric: Option<SymbolId>,
     pub(super) prefix_lengths: SmallVec<[u8; 8]>,
@@ -61,21 +62,22 @@ pub struct Scratch {
     /// Filters (or classes of equal filters) that were looked at, whether they matched or not.
     pub candidates: u64,
     pub matches: u64,
-    values: Values,
+    pub(super) values: Values,
     /// By field: the symbol of the event's value.
-    symbols: Vec<SymbolId>,
+    pub(super) symbols: Vec<SymbolId>,
     /// The same, if it is part of a pair.
-    paired: Vec<SymbolId>,
-    prefixes: Vec<(Field, SymbolId)>,
-    words: gates::Words,
-    heads: Vec<ChunkId>,
-    pair_heads: Vec<ChunkId>,
-    bounds: Vec<(Column, Option<u64>)>,
-    failed: Vec<u32>,
-    passed: Vec<u32>,
-    hits: Vec<u32>,
-    repeated: Vec<u32>,
-    spare: Vec<Match>,
+    pub(super) paired: Vec<SymbolId>,
+    pub(super) prefixes: Vec<(Field, SymbolId)>,
+    pub(super) elements: Vec<SymbolId>,
+    pub(super) words: gates::Words,
+    pub(super) heads: Vec<ChunkId>,
+    pub(super) pair_heads: Vec<ChunkId>,
+    pub(super) bounds: Vec<(Column, Option<u64>)>,
+    pub(super) failed: Vec<u32>,
+    pub(super) passed: Vec<u32>,
+    pub(super) hits: Vec<u32>,
+    pub(super) repeated: Vec<u32>,
+    pub(super) spare: Vec<Match>,
 }
 
 impl Scratch {
@@ -138,7 +140,7 @@ impl Snapshot {
     }
 
     #[inline]
-    fn cluster(&self, head: ChunkId) -> Option<Cluster<'_>> {
+    pub(super) fn cluster(&self, head: ChunkId) -> Option<Cluster<'_>> {
         let view = self.chunks.view(head)?;
         Some(Cluster { layout: view.layout(), next: view.next(), view })
     }
@@ -151,12 +153,13 @@ impl Snapshot {
     }
 
     fn find_symbols(&self, event: &[u8], scratch: &mut Scratch) {
-        let Scratch { values, symbols, paired, prefixes, heads, .. } = scratch;
+        let Scratch { values, symbols, paired, prefixes, elements, heads, .. } = scratch;
         for all in [&mut *symbols, &mut *paired] {
             all.clear();
             all.resize(self.lookups.len(), NONE);
         }
         prefixes.clear();
+        elements.clear();
         heads.clear();
         if self.always != NONE {
             heads.push(self.always);
@@ -189,6 +192,13 @@ impl Snapshot {
                     }
                 }
             }
+            if lookups.elements
+                && let Value::List(span) | Value::Map(span) = value
+            {
+                Scanner::new(span.of(event)).elements(|element| {
+                    elements.extend(self.symbols.find(*field, Sense::Element(element)).map(|(id, _)| id));
+                });
+            }
             if let Value::Number(number) = value {
                 let mut levels = lookups.levels;
                 while levels != 0 {
@@ -200,6 +210,11 @@ impl Snapshot {
                 }
             }
         }
+        // An element may occur twice in a list, but its filters are found once; sorted, they are also found fast.
+        elements.sort_unstable();
+        elements.dedup();
+        let symbols = elements.iter().filter_map(|id| self.symbols.get(*id));
+        heads.extend(symbols.map(|symbol| symbol.head).filter(|head| *head != NONE));
     }
 
     fn set_gates(&self, scratch: &mut Scratch) {
@@ -254,187 +269,4 @@ fn interval(floor: u64, level: u32) -> Sense<'static> {
         upper: floor << level >> 63 == 1,
         cell: floor.checked_shr(64 - level).unwrap_or_default(),
     }
-}
-
-/// A chunk that leads a cluster, with its header read.
-struct Cluster<'a> {
-    view: View<'a>,
-    layout: usize,
-    next: ChunkId,
-}
-
-/// One event's way through the clusters of its keys.
-struct Search<'a> {
-    snapshot: &'a Snapshot,
-    scratch: &'a mut Scratch,
-    event: &'a [u8],
-    tree: OnceCell<serde_json::Value>,
-    matches: u64,
-}
-
-impl<'a> Search<'a> {
-    /// All clusters of one key.
-    fn chain(&mut self, mut cluster: Cluster<'a>, each: &mut impl FnMut(&[u32])) {
-        loop {
-            let layout = self.snapshot.layouts[cluster.layout];
-            let most = match layout.order {
-                None => Some(u64::MAX),
-                Some(column) => self.bound(column),
-            };
-            if let Some(most) = most {
-                self.cluster(cluster.view, &layout, most, each);
-            }
-            match self.snapshot.cluster(cluster.next) {
-                Some(next) => cluster = next,
-                None => return,
-            }
-        }
-    }
-
-    fn cluster(&mut self, view: View<'_>, layout: &Layout, most: u64, each: &mut impl FnMut(&[u32])) {
-        if !view.is_directory() {
-            return self.leaf(view, layout, view.admitted(layout, most), each);
-        }
-        let last = if layout.order.is_some() { view.leaf_for(most) } else { view.count() - 1 };
-        for (at, leaf) in view.column(0)[..=last].iter().enumerate() {
-            let Some(leaf) = self.snapshot.chunks.view(*leaf) else { continue };
-            let admitted = if at < last { leaf.count() } else { leaf.admitted(layout, most) };
-            self.leaf(leaf, layout, admitted, each);
-        }
-    }
-
-    /// The first `admitted` entries of a leaf.
-    fn leaf(&mut self, view: View<'_>, layout: &Layout, admitted: usize, each: &mut impl FnMut(&[u32])) {
-        if admitted == 0 {
-            return;
-        }
-        self.scratch.candidates += admitted as u64;
-        let references = &view.column(0)[..admitted];
-        if layout.is_run() {
-            return self.run(references, layout.repeats, each);
-        }
-        let Some(passed) = self.compare(view, layout, admitted) else { return };
-        if layout.code {
-            let offsets = view.column(layout.columns() - 1);
-            for at in 0..passed {
-                let at = self.scratch.passed[at] as usize;
-                let code = view.code(layout, offsets[at]);
-                let Search { snapshot, scratch, event, tree, .. } = self;
-                let subject =
-                    Subject { event, values: &scratch.values, symbols: &scratch.symbols, pool: &snapshot.pool, tree };
-                if subject.satisfies(code) {
-                    self.hit(references[at], layout, each);
-                }
-            }
-        } else {
-            for at in 0..passed {
-                let at = self.scratch.passed[at] as usize;
-                self.hit(references[at], layout, each);
-            }
-        }
-    }
-
-    fn run(&mut self, filters: &[u32], repeats: bool, each: &mut impl FnMut(&[u32])) {
-        if repeats {
-            self.scratch.repeated.extend(filters);
-        } else {
-            self.matches += filters.len() as u64;
-            each(filters);
-        }
-    }
-
-    #[inline]
-    fn hit(&mut self, reference: u32, layout: &Layout, each: &mut impl FnMut(&[u32])) {
-        if reference & CLASS != 0 {
-            return self.members(reference & !CLASS, layout.repeats, each);
-        }
-        if layout.repeats {
-            self.scratch.repeated.push(reference);
-        } else {
-            self.scratch.hits.push(reference);
-        }
-    }
-
-    fn members(&mut self, head: ChunkId, repeats: bool, each: &mut impl FnMut(&[u32])) {
-        let Some(view) = self.snapshot.chunks.view(head) else { return };
-        if !view.is_directory() {
-            return self.run(view.column(0), repeats, each);
-        }
-        for leaf in view.column(0) {
-            if let Some(leaf) = self.snapshot.chunks.view(*leaf) {
-                self.run(leaf.column(0), repeats, each);
-            }
-        }
-    }
-
-    /// Tests the columns of the first entries; those that pass are in `scratch.passed`, and their number is returned,
-    /// or none if the event fails them all. Written without branches per entry, for the compiler to vectorise.
-    fn compare(&mut self, view: View<'_>, layout: &Layout, admitted: usize) -> Option<usize> {
-        let check = match layout.check {
-            None => None,
-            Some(column) => Some((column, self.bound(column)?)),
-        };
-        let Scratch { failed, passed, words, .. } = &mut *self.scratch;
-        failed.clear();
-        failed.resize(admitted, 0);
-        if let Some((column, most)) = check {
-            let at = layout.check_at();
-            let (high, low) = halves(most);
-            if column.narrow {
-                for (failed, bound) in failed.iter_mut().zip(view.column(at)) {
-                    *failed |= u32::from(*bound > low);
-                }
-            } else {
-                for ((failed, bound_high), bound_low) in failed.iter_mut().zip(view.column(at)).zip(view.column(at + 1))
-                {
-                    *failed |=
-                        u32::from(*bound_high > high) | u32::from(*bound_high == high) & u32::from(*bound_low > low);
-                }
-            }
-        }
-        let mut column = layout.gates_at();
-        let mut gates = layout.gates;
-        while gates != 0 {
-            let half = gates.trailing_zeros() as usize;
-            gates &= gates - 1;
-            let (high, low) = halves(words[half / 2]);
-            let event = if half.is_multiple_of(2) { low } else { high };
-            for (failed, admits) in failed.iter_mut().zip(view.column(column)) {
-                *failed |= !admits & event;
-            }
-            column += 1;
-        }
-        if passed.len() < admitted {
-            passed.resize(admitted, 0);
-        }
-        let mut count = 0;
-        for (at, failed) in (0_u32..).zip(failed.iter()) {
-            passed[count] = at;
-            count += usize::from(*failed == 0);
-        }
-        Some(count)
-    }
-
-    /// What a bound in this column may be at most for the event to satisfy it; none if it satisfies no bound.
-    fn bound(&mut self, column: Column) -> Option<u64> {
-        if let Some((_, bound)) = self.scratch.bounds.iter().find(|(other, _)| *other == column) {
-            return *bound;
-        }
-        let bound = match self.scratch.values.get(column.field) {
-            Value::Number(number) => match (column.upper, column.narrow) {
-                (false, false) => Some(number.floor),
-                (true, false) => Some(!number.floor),
-                (false, true) => hundredths_at_most(number.floor).map(u64::from),
-                (true, true) => hundredths_at_least(number.floor).map(|least| u64::from(!least)),
-            },
-            _ => None,
-        };
-        self.scratch.bounds.push((column, bound));
-        bound
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
-const fn halves(word: u64) -> (u32, u32) {
-    ((word >> 32) as u32, word as u32)
 }

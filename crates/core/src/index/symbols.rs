@@ -33,12 +33,34 @@ pub(super) enum Sense<'a> {
     Text(&'a [u8]),
     /// The string begins so.
     Prefix(&'a [u8]),
+    /// The list has this element, or the object this key.
+    Element(Element<'a>),
     /// The number's floor begins with these `level` bits, and goes on with a 1 if `upper`: a node of an interval tree.
     Interval {
         level: u8,
         upper: bool,
         cell: u64,
     },
+}
+
+/// An element of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Element<'a> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(&'a [u8]),
+}
+
+impl<'a> Element<'a> {
+    pub(super) fn of(scalar: &'a Scalar) -> Self {
+        match scalar {
+            Scalar::Null => Self::Null,
+            Scalar::Bool(value) => Self::Bool(*value),
+            Scalar::Number(value) => Self::Number(*value),
+            Scalar::Text(text) => Self::Text(text.as_bytes()),
+        }
+    }
 }
 
 impl<'a> Sense<'a> {
@@ -58,7 +80,7 @@ impl<'a> Sense<'a> {
 
     fn text(self) -> Option<&'a [u8]> {
         match self {
-            Self::Text(text) | Self::Prefix(text) => Some(text),
+            Self::Text(text) | Self::Prefix(text) | Self::Element(Element::Text(text)) => Some(text),
             _ => None,
         }
     }
@@ -70,6 +92,18 @@ enum Kind {
     Plain(Sense<'static>),
     Text,
     Prefix,
+    ElementText,
+}
+
+impl Kind {
+    fn sense(self, text: &[u8]) -> Sense<'_> {
+        match self {
+            Self::Plain(sense) => sense,
+            Self::Text => Sense::Text(text),
+            Self::Prefix => Sense::Prefix(text),
+            Self::ElementText => Sense::Element(Element::Text(text)),
+        }
+    }
 }
 
 impl Default for Symbol {
@@ -94,12 +128,7 @@ pub(super) struct Symbol {
 
 impl Symbol {
     pub(super) fn sense(&self) -> Sense<'_> {
-        let text = self.text.as_deref().unwrap_or_default();
-        match self.kind {
-            Kind::Plain(sense) => sense,
-            Kind::Text => Sense::Text(text),
-            Kind::Prefix => Sense::Prefix(text),
-        }
+        self.kind.sense(self.text.as_deref().unwrap_or_default())
     }
 }
 
@@ -140,6 +169,10 @@ impl Symbols {
         let kind = match sense {
             Sense::Text(_) => Kind::Text,
             Sense::Prefix(_) => Kind::Prefix,
+            Sense::Element(Element::Text(_)) => Kind::ElementText,
+            Sense::Element(Element::Null) => Kind::Plain(Sense::Element(Element::Null)),
+            Sense::Element(Element::Bool(value)) => Kind::Plain(Sense::Element(Element::Bool(value))),
+            Sense::Element(Element::Number(value)) => Kind::Plain(Sense::Element(Element::Number(value))),
             Sense::Always => Kind::Plain(Sense::Always),
             Sense::Present => Kind::Plain(Sense::Present),
             Sense::Numeric => Kind::Plain(Sense::Numeric),
@@ -170,11 +203,7 @@ impl Symbols {
         let Some(symbol) = self.symbols.get_mut(id as usize) else { return };
         let field = symbol.field;
         let (kind, text) = (symbol.kind, symbol.text.take());
-        let sense = match (kind, text.as_deref().unwrap_or_default()) {
-            (Kind::Plain(sense), _) => sense,
-            (Kind::Text, text) => Sense::Text(text),
-            (Kind::Prefix, text) => Sense::Prefix(text),
-        };
+        let sense = kind.sense(text.as_deref().unwrap_or_default());
         let hash = self.hasher.hash_one((field, sense));
         self.by_sense.remove(hash, id);
     }

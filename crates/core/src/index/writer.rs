@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hashbrown::HashMap;
 
 use super::catalog::{ALWAYS, Catalog, Estimates};
-use super::chunk::{ChunkId, Column, Entry, Layout};
+use super::chunk::{ChunkId, Entry, Layout};
 use super::clusters::{Clusters, Moved};
-use super::cover::{Atom, Domain, Placement, cover};
-use super::fields::Field;
-use super::formula::{Formula, Test};
+use super::cover::{Domain, cover};
+use super::encode::Placed;
+use super::formula::Formula;
 use super::gates::{self, Group};
-use super::number::hundredths;
+use super::layouts::Layouts;
 use super::places::{Place, Places};
 use super::program::{self, Reference};
 use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
@@ -43,23 +42,6 @@ struct Counts {
     filters: usize,
     classes: usize,
     unindexable: usize,
-}
-
-/// Layouts by number, counted by the clusters that have them.
-#[derive(Debug, Default)]
-struct Layouts {
-    all: Arc<Vec<Layout>>,
-    ids: HashMap<Layout, usize>,
-    uses: Vec<u32>,
-    free: Vec<usize>,
-}
-
-/// One entry to be, with the key of its cluster.
-struct Placed {
-    key: [SymbolId; 2],
-    domains: Option<(Domain, Domain)>,
-    layout: Layout,
-    entry: Entry,
 }
 
 /// Entries of a cluster that may be given more columns for the sake of one more.
@@ -106,7 +88,7 @@ impl MatchIndex {
         let estimates = Estimates { catalog: &self.catalog, clusters: &self.clusters };
         let cover = cover(formula, &estimates);
         let mut placed: Vec<Placed> =
-            cover.placements.into_iter().map(|placement| self.encode(placement, cover.repeats)).collect();
+            cover.placements.into_iter().map(|placement| self.catalog.encode(placement, cover.repeats)).collect();
         if let [placed] = &mut placed[..] {
             self.place_alone(id.0, placed);
         } else {
@@ -178,71 +160,6 @@ impl MatchIndex {
         }
     }
 
-    /// Distributes what a key leaves over order, second bound, gates and code.
-    fn encode(&mut self, placement: Placement, repeats: bool) -> Placed {
-        let (first, second) = &placement.key;
-        let key = [self.catalog.atom(first), second.as_ref().map_or(NONE, |atom| self.catalog.atom(atom))];
-        let domains = second.as_ref().and_then(|second| first.domain().zip(second.domain()));
-        let mut layout = Layout { repeats, ..Layout::default() };
-        let mut bounds: Vec<(Column, u64)> = Vec::new();
-        let mut words = [u64::MAX; gates::WORDS];
-        let mut rest = Vec::new();
-        for part in placement.rest {
-            match part {
-                Formula::Test(Test::Range { field, low, high }) => {
-                    for (bound, upper) in [(low, false), (high, true)] {
-                        let Some(bound) = bound else { continue };
-                        let floor = if upper { bound.upper_key() } else { bound.lower_key() };
-                        match floor {
-                            Some(floor) if bounds.len() < 2 || is_of_key(first, field) => {
-                                bounds.push(column(field, upper, floor));
-                            }
-                            _ => {
-                                let (low, high) = if upper { (None, Some(bound)) } else { (Some(bound), None) };
-                                rest.push(Formula::Test(Test::Range { field, low, high }));
-                            }
-                        }
-                    }
-                }
-                Formula::Test(Test::OneOf { field, ref values, negated })
-                    if self.is_gated(field, values.len()) && self.catalog.admit(field, values, negated, &mut words) => {
-                }
-                Formula::Test(Test::Present(field)) if self.catalog.admit_presence(field, true, &mut words) => {}
-                Formula::Test(Test::Absent(field)) if self.catalog.admit_presence(field, false, &mut words) => {}
-                other => rest.push(other),
-            }
-        }
-        // The bound on the key's own field comes first: it is what makes the key selective.
-        bounds.sort_by_key(|(column, _)| !is_of_key(first, column.field));
-        for (column, bound) in bounds.drain(bounds.len().min(2)..) {
-            rest.push(Formula::Test(exact_range(column, bound)));
-        }
-        let mut entry = Entry { words: vec![NONE], code: Vec::new() };
-        let mut columns = bounds.into_iter().map(|(column, bound)| {
-            push_bound(column, bound, &mut entry.words);
-            column
-        });
-        (layout.order, layout.check) = (columns.next(), columns.next());
-        drop(columns);
-        for (half, word) in halves(&words) {
-            if word != u32::MAX {
-                layout.gates |= 1 << half;
-                entry.words.push(word);
-            }
-        }
-        if !rest.is_empty() {
-            layout.code = true;
-            program::encode(&Formula::and(rest), &mut self.catalog, &mut entry.code);
-            entry.words.push(0);
-        }
-        Placed { key, domains, layout, entry }
-    }
-
-    /// A field with too many values would use up its gates for a few filters only.
-    fn is_gated(&self, field: Field, values: usize) -> bool {
-        values <= gates::VALUES_MAX && self.catalog.values(field) <= gates::VALUES_MAX
-    }
-
     /// A filter with one entry shares it with its equals.
     fn place_alone(&mut self, filter: u32, placed: &mut Placed) {
         if placed.layout.is_run() || filter & CLASS != 0 {
@@ -269,7 +186,7 @@ impl MatchIndex {
         self.counts.classes += 1;
         let mut reference = filter;
         if filter & CLASS != 0 {
-            placed.iter_mut().for_each(make_compared);
+            placed.iter_mut().for_each(Placed::make_compared);
             // Such an id would read as a class, so it becomes the only member of one.
             let members = self.create_class(Place::Nowhere);
             self.join_class(filter, members);
@@ -560,78 +477,5 @@ impl MatchIndex {
         } else {
             self.catalog.release(reference);
         }
-    }
-}
-
-impl Layouts {
-    fn retain(&mut self, layout: Layout) -> usize {
-        let id = match self.ids.get(&layout) {
-            Some(id) => *id,
-            None => {
-                let all = Arc::make_mut(&mut self.all);
-                let id = self.free.pop().unwrap_or(all.len());
-                if id == all.len() {
-                    all.push(layout);
-                    self.uses.push(0);
-                } else {
-                    all[id] = layout;
-                }
-                self.ids.insert(layout, id);
-                id
-            }
-        };
-        self.uses[id] += 1;
-        id
-    }
-
-    fn release(&mut self, id: usize) {
-        self.uses[id] -= 1;
-        if self.uses[id] == 0 {
-            self.ids.remove(&self.all[id]);
-            self.free.push(id);
-        }
-    }
-}
-
-fn is_of_key(key: &Atom, field: Field) -> bool {
-    matches!(key, Atom::Numeric(other) | Atom::Interval { field: other, .. } if *other == field)
-}
-
-fn column(field: Field, upper: bool, floor: u64) -> (Column, u64) {
-    (Column { field, upper, narrow: hundredths(floor).is_some() }, floor)
-}
-
-/// The bound as its column stores it: inverted if it is an upper one.
-#[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
-fn push_bound(column: Column, floor: u64, words: &mut Vec<u32>) {
-    match hundredths(floor) {
-        Some(narrow) if column.narrow => words.push(if column.upper { !narrow } else { narrow }),
-        _ => {
-            let wide = if column.upper { !floor } else { floor };
-            words.extend([(wide >> 32) as u32, wide as u32]);
-        }
-    }
-}
-
-/// The range that a column would have decided.
-fn exact_range(column: Column, floor: u64) -> Test {
-    let at = super::number::Number { floor, rest: 0 };
-    // An upper key admits all numbers of that floor.
-    let bound = |at| Some(super::number::Bound { at, inclusive: true });
-    let (low, high) =
-        if column.upper { (None, bound(super::number::Number { floor, rest: u16::MAX })) } else { (bound(at), None) };
-    Test::Range { field: column.field, low, high }
-}
-
-fn halves(words: &gates::Words) -> impl Iterator<Item = (usize, u32)> {
-    #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
-    words.iter().enumerate().flat_map(|(at, word)| [(2 * at, *word as u32), (2 * at + 1, (*word >> 32) as u32)])
-}
-
-/// Adds a gate that admits everything to an entry of a run, which has no place for a class.
-fn make_compared(placed: &mut Placed) {
-    if placed.layout.is_run() {
-        placed.layout.gates = 1;
-        placed.entry.words.push(u32::MAX);
     }
 }

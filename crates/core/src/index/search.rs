@@ -1,0 +1,198 @@
+//! One event's way through the clusters of its keys.
+
+use std::cell::OnceCell;
+
+use super::chunk::{ChunkId, Column, Layout, View};
+use super::extract::Value;
+use super::number::{hundredths_at_least, hundredths_at_most};
+use super::program::Subject;
+use super::snapshot::{CLASS, Scratch, Snapshot};
+
+/// A chunk that leads a cluster, with its header read.
+pub(super) struct Cluster<'a> {
+    pub(super) view: View<'a>,
+    pub(super) layout: usize,
+    pub(super) next: ChunkId,
+}
+
+/// An event that was read, and how many filters were handed out as runs.
+pub(super) struct Search<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) scratch: &'a mut Scratch,
+    pub(super) event: &'a [u8],
+    pub(super) tree: OnceCell<serde_json::Value>,
+    pub(super) matches: u64,
+}
+
+impl<'a> Search<'a> {
+    /// All clusters of one key.
+    pub(super) fn chain(&mut self, mut cluster: Cluster<'a>, each: &mut impl FnMut(&[u32])) {
+        loop {
+            let layout = self.snapshot.layouts[cluster.layout];
+            let most = match layout.order {
+                None => Some(u64::MAX),
+                Some(column) => self.bound(column),
+            };
+            if let Some(most) = most {
+                self.cluster(cluster.view, &layout, most, each);
+            }
+            match self.snapshot.cluster(cluster.next) {
+                Some(next) => cluster = next,
+                None => return,
+            }
+        }
+    }
+
+    fn cluster(&mut self, view: View<'_>, layout: &Layout, most: u64, each: &mut impl FnMut(&[u32])) {
+        if !view.is_directory() {
+            return self.leaf(view, layout, view.admitted(layout, most), each);
+        }
+        let last = if layout.order.is_some() { view.leaf_for(most) } else { view.count() - 1 };
+        for (at, leaf) in view.column(0)[..=last].iter().enumerate() {
+            let Some(leaf) = self.snapshot.chunks.view(*leaf) else { continue };
+            let admitted = if at < last { leaf.count() } else { leaf.admitted(layout, most) };
+            self.leaf(leaf, layout, admitted, each);
+        }
+    }
+
+    /// The first `admitted` entries of a leaf.
+    fn leaf(&mut self, view: View<'_>, layout: &Layout, admitted: usize, each: &mut impl FnMut(&[u32])) {
+        if admitted == 0 {
+            return;
+        }
+        self.scratch.candidates += admitted as u64;
+        let references = &view.column(0)[..admitted];
+        if layout.is_run() {
+            return self.run(references, layout.repeats, each);
+        }
+        let Some(passed) = self.compare(view, layout, admitted) else { return };
+        if layout.code {
+            let offsets = view.column(layout.columns() - 1);
+            for at in 0..passed {
+                let at = self.scratch.passed[at] as usize;
+                let code = view.code(layout, offsets[at]);
+                let Search { snapshot, scratch, event, tree, .. } = self;
+                let subject = Subject {
+                    event,
+                    values: &scratch.values,
+                    symbols: &scratch.symbols,
+                    elements: &scratch.elements,
+                    pool: &snapshot.pool,
+                    tree,
+                };
+                if subject.satisfies(code) {
+                    self.hit(references[at], layout, each);
+                }
+            }
+        } else {
+            for at in 0..passed {
+                let at = self.scratch.passed[at] as usize;
+                self.hit(references[at], layout, each);
+            }
+        }
+    }
+
+    fn run(&mut self, filters: &[u32], repeats: bool, each: &mut impl FnMut(&[u32])) {
+        if repeats {
+            self.scratch.repeated.extend(filters);
+        } else {
+            self.matches += filters.len() as u64;
+            each(filters);
+        }
+    }
+
+    #[inline]
+    fn hit(&mut self, reference: u32, layout: &Layout, each: &mut impl FnMut(&[u32])) {
+        if reference & CLASS != 0 {
+            return self.members(reference & !CLASS, layout.repeats, each);
+        }
+        if layout.repeats {
+            self.scratch.repeated.push(reference);
+        } else {
+            self.scratch.hits.push(reference);
+        }
+    }
+
+    fn members(&mut self, head: ChunkId, repeats: bool, each: &mut impl FnMut(&[u32])) {
+        let Some(view) = self.snapshot.chunks.view(head) else { return };
+        if !view.is_directory() {
+            return self.run(view.column(0), repeats, each);
+        }
+        for leaf in view.column(0) {
+            if let Some(leaf) = self.snapshot.chunks.view(*leaf) {
+                self.run(leaf.column(0), repeats, each);
+            }
+        }
+    }
+
+    /// Tests the columns of the first entries; those that pass are in `scratch.passed`, and their number is returned,
+    /// or none if the event fails them all. Written without branches per entry, for the compiler to vectorise.
+    fn compare(&mut self, view: View<'_>, layout: &Layout, admitted: usize) -> Option<usize> {
+        let check = match layout.check {
+            None => None,
+            Some(column) => Some((column, self.bound(column)?)),
+        };
+        let Scratch { failed, passed, words, .. } = &mut *self.scratch;
+        failed.clear();
+        failed.resize(admitted, 0);
+        if let Some((column, most)) = check {
+            let at = layout.check_at();
+            let (high, low) = halves(most);
+            if column.narrow {
+                for (failed, bound) in failed.iter_mut().zip(view.column(at)) {
+                    *failed |= u32::from(*bound > low);
+                }
+            } else {
+                for ((failed, bound_high), bound_low) in failed.iter_mut().zip(view.column(at)).zip(view.column(at + 1))
+                {
+                    *failed |=
+                        u32::from(*bound_high > high) | u32::from(*bound_high == high) & u32::from(*bound_low > low);
+                }
+            }
+        }
+        let mut column = layout.gates_at();
+        let mut gates = layout.gates;
+        while gates != 0 {
+            let half = gates.trailing_zeros() as usize;
+            gates &= gates - 1;
+            let (high, low) = halves(words[half / 2]);
+            let event = if half.is_multiple_of(2) { low } else { high };
+            for (failed, admits) in failed.iter_mut().zip(view.column(column)) {
+                *failed |= !admits & event;
+            }
+            column += 1;
+        }
+        if passed.len() < admitted {
+            passed.resize(admitted, 0);
+        }
+        let mut count = 0;
+        for (at, failed) in (0_u32..).zip(failed.iter()) {
+            passed[count] = at;
+            count += usize::from(*failed == 0);
+        }
+        Some(count)
+    }
+
+    /// What a bound in this column may be at most for the event to satisfy it; none if it satisfies no bound.
+    fn bound(&mut self, column: Column) -> Option<u64> {
+        if let Some((_, bound)) = self.scratch.bounds.iter().find(|(other, _)| *other == column) {
+            return *bound;
+        }
+        let bound = match self.scratch.values.get(column.field) {
+            Value::Number(number) => match (column.upper, column.narrow) {
+                (false, false) => Some(number.floor),
+                (true, false) => Some(!number.floor),
+                (false, true) => hundredths_at_most(number.floor).map(u64::from),
+                (true, true) => hundredths_at_least(number.floor).map(|least| u64::from(!least)),
+            },
+            _ => None,
+        };
+        self.scratch.bounds.push((column, bound));
+        bound
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
+const fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}
