@@ -79,12 +79,8 @@ pub async fn serve(app: App, listener: TcpListener) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let reads = Arc::new(Semaphore::new(STORE_READS_MAX));
     let dispatcher = || Arc::new(Dispatcher::new(&app, limits, acks.clone(), reads.clone()));
-    let gateway = Gateway {
-        dispatchers: (0..cores).map(|_| dispatcher()).collect(),
-        acks,
-        tasks: TaskTracker::new(),
-        app,
-    };
+    let gateway =
+        Gateway { dispatchers: (0..cores).map(|_| dispatcher()).collect(), acks, tasks: TaskTracker::new(), app };
     // Feeding goes on while connections drain, so it has a signal of its own.
     let done = CancellationToken::new();
     let feeding = TaskTracker::new();

@@ -84,20 +84,19 @@ impl KafkaLog {
             match &*name {
                 "partitions" => partitions = Some(value.parse().context("partitions is no number")?),
                 "group" => group = value.into_owned(),
-                other => anyhow::bail!("{url:?} has the unknown parameter {other:?}; librdkafka's properties go into [kafka.properties]"),
+                other => anyhow::bail!(
+                    "{url:?} has the unknown parameter {other:?}; librdkafka's properties go into [kafka.properties]"
+                ),
             }
         }
         if group.is_empty() {
             group = format!("evs-{topic}");
         }
         let with = |fixed: &[(&str, &str)]| config(brokers, &properties, fixed);
-        let producer: FutureProducer = with(&[
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("delivery.timeout.ms", DELIVERY_TIMEOUT_MS),
-        ])
-        .create()
-        .context("the Kafka producer cannot be made; check [kafka.properties]")?;
+        let producer: FutureProducer =
+            with(&[("enable.idempotence", "true"), ("acks", "all"), ("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)])
+                .create()
+                .context("the Kafka producer cannot be made; check [kafka.properties]")?;
         let reader: BaseConsumer = with(&[
             ("group.id", &format!("{group}-reader")),
             ("enable.auto.commit", "false"),
@@ -129,7 +128,8 @@ impl KafkaLog {
         let partitions = partitions.map_or(-1, |count| count.max(1).cast_signed());
         let events = NewTopic::new(&shared.topic, partitions, TopicReplication::Fixed(-1));
         // Dead letters are keyed by the position of their record: buried again or removed, the last word counts.
-        let dead = NewTopic::new(&shared.dead_letter_topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+        let dead =
+            NewTopic::new(&shared.dead_letter_topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
         let options = AdminOptions::new().operation_timeout(Some(QUERY_TIMEOUT)).request_timeout(Some(QUERY_TIMEOUT));
         for topic in [events, dead] {
             match admin.create_topics([&topic], &options).await {

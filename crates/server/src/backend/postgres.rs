@@ -57,10 +57,9 @@ impl PostgresFilters {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let connect: PgConnectOptions =
             url.parse().context("a filter store is written postgres://user:password@host:5432/database")?;
-        let connect = connect.application_name("evs-server").log_slow_statements(
-            tracing::log::LevelFilter::Warn,
-            Duration::from_secs(1),
-        );
+        let connect = connect
+            .application_name("evs-server")
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
         prepare(&connect, options.shards).await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
@@ -115,7 +114,9 @@ async fn prepare(connect: &PgConnectOptions, shards: u16) -> anyhow::Result<()> 
 /// is starting or stopping, or has no connection left.
 fn is_away(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53")),
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
+        }
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
         _ => false,
     }

@@ -18,9 +18,9 @@ use evs_server::gateway;
 use evs_server::limits::{Limits, LimitsConfig};
 use evs_server::metrics::Metrics;
 use evs_server::oplog::OpLog;
+use evs_server::ports::DeliveryQueue;
 use evs_server::ports::delivery_queue::{Append, Appended};
 use evs_server::ports::filter_store::{FilterDraft, FilterRecord};
-use evs_server::ports::DeliveryQueue;
 use evs_server::reader::Readers;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -267,7 +267,9 @@ impl Client {
     pub(crate) async fn closed(&mut self) -> (u16, String) {
         loop {
             match timeout(DEADLINE, self.socket.next()).await.expect("a close in time") {
-                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => return (code.into(), reason.to_string()),
+                Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {
+                    return (code.into(), reason.to_string());
+                }
                 Some(Ok(_)) => {}
                 other => panic!("{other:?} instead of a close frame"),
             }

@@ -32,7 +32,9 @@ impl EventLog for KafkaLog {
                 }
                 match self.shared.producer.send_result(record) {
                     Ok(delivery) => break deliveries.push(delivery),
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) if Instant::now() < deadline => {
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _))
+                        if Instant::now() < deadline =>
+                    {
                         sleep(std::time::Duration::from_millis(5)).await;
                     }
                     Err((error, _)) => return Err(port_error(error)),

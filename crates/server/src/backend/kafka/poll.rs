@@ -131,8 +131,7 @@ impl Thread {
         runtime: Handle,
     ) -> PortResult<Self> {
         let shared = &log.shared;
-        let context =
-            Context { topic: shared.topic.clone(), mailbox: mailbox.clone(), held: Mutex::default() };
+        let context = Context { topic: shared.topic.clone(), mailbox: mailbox.clone(), held: Mutex::default() };
         let mut config = config(&shared.brokers, &shared.properties, &[]);
         let ours = [
             ("client.id", instance),
@@ -208,7 +207,13 @@ impl Thread {
         use rdkafka::Message as _;
         let partition = partition_of(message.partition());
         let offset = record::offset_of(message).0;
-        let expected = self.open.get(&partition).map(|open| open.to).or(self.consumer.context().held().assigned.get(&partition).copied())?;
+        let expected = self.open.get(&partition).map(|open| open.to).or(self
+            .consumer
+            .context()
+            .held()
+            .assigned
+            .get(&partition)
+            .copied())?;
         if offset < expected {
             return None;
         }
@@ -357,7 +362,8 @@ impl Thread {
         for partition in assigned {
             let at = self.consumer.context().held().assigned.get(&partition).copied().unwrap_or(0);
             let want = self.open.get(&partition).map_or(at, |open| open.to);
-            let (low, high) = range(&self.consumer, &self.log.shared.topic, partition).map_err(|error| error.to_string())?;
+            let (low, high) =
+                range(&self.consumer, &self.log.shared.topic, partition).map_err(|error| error.to_string())?;
             if want < low || want > high {
                 self.hand_over();
                 self.take_back(partition)?;

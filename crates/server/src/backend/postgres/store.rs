@@ -97,7 +97,8 @@ impl Change {
             let record = subscriber_of(row)?;
             known.insert(record.id.clone(), record);
         }
-        let rows = sqlx::query("SELECT shard, next FROM slots").fetch_all(&mut *connection).await.map_err(store_error)?;
+        let rows =
+            sqlx::query("SELECT shard, next FROM slots").fetch_all(&mut *connection).await.map_err(store_error)?;
         let mut slots: BTreeMap<u16, u32> = BTreeMap::new();
         for row in &rows {
             slots.insert(shard(row)?.0, number(row, "next")?);
@@ -284,7 +285,8 @@ impl FilterStore for PostgresFilters {
                     (FilterRecord { spec: draft.spec, version, updated_ms, ..record }, PutOutcome::Updated)
                 }
                 None => {
-                    let subscriber = subscribers.get_mut(&draft.subscriber).ok_or_else(|| damaged("a subscriber is gone"))?;
+                    let subscriber =
+                        subscribers.get_mut(&draft.subscriber).ok_or_else(|| damaged("a subscriber is gone"))?;
                     if subscriber.filters as usize >= SUBSCRIBER_FILTERS_MAX {
                         return Err(StoreError::TooManyFilters { max: SUBSCRIBER_FILTERS_MAX });
                     }

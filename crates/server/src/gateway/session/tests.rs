@@ -122,7 +122,8 @@ fn checkpoints_follow_deliveries() {
 fn gaps_are_told_from_the_floor() {
     let check = |want, base, acked, lost, expect: &str| {
         let (gaps, next) = gaps(Seq(want), Seq(base), Seq(acked), Seq(lost));
-        let gaps: Vec<_> = gaps.iter().map(|gap| format!("{}-{} {:?}", gap.from, gap.to.unwrap(), gap.reason)).collect();
+        let gaps: Vec<_> =
+            gaps.iter().map(|gap| format!("{}-{} {:?}", gap.from, gap.to.unwrap(), gap.reason)).collect();
         assert_eq!(format!("{} {}", gaps.join(" "), next.0).trim(), expect);
     };
     check(5, 20, 0, 0, "5");
