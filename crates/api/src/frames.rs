@@ -65,6 +65,9 @@ pub struct Welcome {
     pub window_bytes: u64,
     /// The server pings this often; a client that hears nothing for longer than twice this should reconnect.
     pub ping_s: u64,
+    /// Where the consumer stands before `next`: a client that dies before its first checkpoint resumes by this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     pub server: String,
 }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode as WsCode};
@@ -218,7 +219,10 @@ fn refused(url: &Url, error: tungstenite::Error) -> Failure {
             Failure { error: problem_error(response.status().as_u16(), body), retry_after }
         }
         tungstenite::Error::Io(error) => Error::Unreachable { url, cause: chain(&error) }.into(),
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+        // Cut in the middle of the answer: a server that was killed, not another program.
+        tungstenite::Error::ConnectionClosed
+        | tungstenite::Error::AlreadyClosed
+        | tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
             Error::Unreachable { url, cause: "the connection broke during the handshake".to_owned() }.into()
         }
         error => Error::Protocol { url, detail: chain(&error) }.into(),

@@ -66,6 +66,11 @@ impl Progress {
         self.any_next = false;
         self.gap_announced = matches!(welcome.resumed, Resumed::Gap | Resumed::NewEpoch);
         let before_next = welcome.next.saturating_sub(1);
+        if let Some(cursor) = &welcome.cursor
+            && (self.checkpoint.is_none() || self.epoch.as_deref() != Some(&welcome.epoch))
+        {
+            self.checkpoint = Some((cursor.clone(), cursor.parse().ok()));
+        }
         if self.epoch.as_deref() != Some(&welcome.epoch) {
             self.epoch = Some(welcome.epoch.as_str().into());
             self.last = before_next;
@@ -196,6 +201,7 @@ mod tests {
 
     fn welcome(epoch: &str, next: u64, resumed: Resumed) -> Welcome {
         Welcome {
+            cursor: None,
             subscriber: "user_1".into(),
             consumer: "default".into(),
             epoch: epoch.into(),

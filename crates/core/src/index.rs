@@ -8,6 +8,7 @@
 //! only clusters of its keys are looked at ([`snapshot`]). One writer ([`writer`]) changes pages that snapshots share
 //! and publishes them together; readers never wait.
 
+mod admission;
 mod catalog;
 mod chunk;
 mod clusters;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use admission::{Admission, Indexability, admission};
 pub use snapshot::{Scratch, Snapshot};
 pub use writer::MatchIndex;
 

@@ -144,7 +144,7 @@ impl Authorizer {
     /// # Errors
     /// 403.
     pub fn check_origin(&self, headers: &HeaderMap) -> ApiResult<()> {
-        origin::check(&self.0.config.origins, headers)
+        origin::check(&self.0.config.origins, self.is_on(), headers)
     }
 }
 

@@ -14,6 +14,7 @@ mod connection;
 mod dispatcher;
 mod encode;
 mod join;
+mod journal;
 mod resume;
 mod session;
 mod sink;
@@ -27,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evs_api::frames::ServerFrame;
-use evs_api::oplog::Level;
 use evs_core::Slot;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -37,9 +37,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use acks::AckBook;
-use connection::Connection;
 use dispatcher::{Dispatcher, Pump};
 use join::Joining;
+use journal::Journal;
 use session::Limits;
 
 /// Reads of the store at a time, for clients that are behind the window.
@@ -78,7 +78,8 @@ pub async fn serve(app: App, listener: TcpListener) -> anyhow::Result<()> {
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let reads = Arc::new(Semaphore::new(STORE_READS_MAX));
-    let dispatcher = || Arc::new(Dispatcher::new(&app, limits, acks.clone(), reads.clone()));
+    let journal = Arc::new(Journal::new(app.oplog.clone()));
+    let dispatcher = || Arc::new(Dispatcher::new(&app, limits, acks.clone(), journal.clone(), reads.clone()));
     let gateway =
         Gateway { dispatchers: (0..cores).map(|_| dispatcher()).collect(), acks, tasks: TaskTracker::new(), app };
     // Feeding goes on while connections drain, so it has a signal of its own.
@@ -161,14 +162,6 @@ impl Gateway {
         for connection in self.dispatcher(slot).of_slot(shard, slot) {
             let mut state = connection.lock();
             connection.close(&mut state, evs_api::frames::CloseCode::NotFound, self.app.clock.now_ms());
-        }
-    }
-
-    /// Consumers with a name of their own are few and known to somebody; the rest would flood the log.
-    fn note_connected(&self, connection: &Connection) {
-        if let Some(consumer) = connection.attached.consumer.as_ref().filter(|name| name.as_str() != "default") {
-            let message = format!("consumer {consumer} connected");
-            self.app.oplog.write(Level::Info, "connected", Some(connection.subscriber.as_str()), message);
         }
     }
 }

@@ -176,3 +176,10 @@ pub fn cors(config: &LimitsConfig) -> CorsLayer {
         .expose_headers(exposed)
         .max_age(std::time::Duration::from_secs(3600))
 }
+
+/// Whether the request comes from a page that may call the REST API.
+#[must_use]
+pub fn is_cors_origin(config: &LimitsConfig, headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    origin.is_none_or(|origin| config.cors_origins.iter().any(|allowed| allowed == "*" || allowed == origin))
+}

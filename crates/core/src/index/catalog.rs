@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::clusters::Clusters;
 use super::cover::{Atom, Domain, Frequencies};
 use super::fields::{Field, Fields};
 use super::formula::Scalar;
@@ -11,7 +12,7 @@ use super::gates::{Admitted, Gates, Words};
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
-use super::symbols::{Sense, SymbolId, Symbols};
+use super::symbols::{NONE, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
 const SHAPES_MAX: usize = 48;
@@ -29,6 +30,19 @@ struct Counts {
     numeric: Option<SymbolId>,
 }
 
+/// How often events had a symbol, of those that the writer was shown.
+#[derive(Debug, Default)]
+struct Observed {
+    events: u32,
+    hits: Vec<u32>,
+}
+
+/// From so many events on, what was seen counts more than the vocabulary.
+const OBSERVED_MIN: u32 = 256;
+
+/// Then all counts are halved, so that what was seen lately weighs more.
+const OBSERVED_MAX: u32 = 1 << 16;
+
 #[derive(Debug)]
 pub(super) struct Catalog {
     pub(super) fields: Fields,
@@ -37,10 +51,13 @@ pub(super) struct Catalog {
     pub(super) pool: PoolWriter,
     pub(super) shapes: HashMap<(Domain, Domain), u32>,
     uses: Vec<u32>,
+    /// By symbol: clusters that have it in a key of two.
+    pairs: Vec<u32>,
     free: Vec<SymbolId>,
     /// Made for the filter at hand, perhaps in vain.
     fresh: Vec<SymbolId>,
     counts: Vec<Counts>,
+    observed: Observed,
     lookups: Arc<Vec<Lookups>>,
     lookups_changed: bool,
 }
@@ -59,9 +76,11 @@ impl Default for Catalog {
             pool: PoolWriter::default(),
             shapes: HashMap::new(),
             uses: vec![1],
+            pairs: vec![0],
             free: Vec::new(),
             fresh: Vec::new(),
             counts: Vec::new(),
+            observed: Observed::default(),
             lookups: Arc::default(),
             lookups_changed: false,
         }
@@ -77,6 +96,10 @@ impl Catalog {
         let id = self.symbols.insert(self.free.pop(), field, sense);
         if self.uses.len() <= id as usize {
             self.uses.resize(id as usize + 1, 0);
+            self.pairs.resize(id as usize + 1, 0);
+        }
+        if let Some(hits) = self.observed.hits.get_mut(id as usize) {
+            *hits = 0;
         }
         self.fresh.push(id);
         self.fields.retain(field);
@@ -132,6 +155,18 @@ impl Catalog {
             Sense::Interval { level, .. } => step(counts.by_level.entry(level).or_default()),
             _ => step(&mut counts.values),
         };
+    }
+
+    /// Counts a cluster whose key of two has this symbol.
+    pub(super) fn count_pair(&mut self, id: SymbolId, added: bool) {
+        let pairs = &mut self.pairs[id as usize];
+        *pairs = if added { *pairs + 1 } else { *pairs - 1 };
+        // The symbol itself is touched only if that changes what it says.
+        if *pairs == u32::from(added)
+            && let Some(symbol) = self.symbols.get_mut(id)
+        {
+            symbol.paired = *pairs > 0;
+        }
     }
 
     pub(super) fn retain(&mut self, reference: &Reference) {
@@ -203,8 +238,42 @@ impl Catalog {
         Arc::clone(&self.lookups)
     }
 
+    /// Counts the symbols of one event.
+    pub(super) fn observe(&mut self, symbols: impl Iterator<Item = SymbolId>) {
+        let observed = &mut self.observed;
+        observed.events += 1;
+        observed.hits.resize(self.uses.len(), 0);
+        for id in symbols {
+            if let Some(hits) = observed.hits.get_mut(id as usize) {
+                *hits += 1;
+            }
+        }
+        if observed.events == OBSERVED_MAX {
+            observed.events /= 2;
+            observed.hits.iter_mut().for_each(|hits| *hits /= 2);
+        }
+    }
+
+    /// The share of events that had a value or prefix, if enough were seen.
+    fn observed(&self, field: Field, sense: Sense<'_>) -> Option<f64> {
+        if self.observed.events < OBSERVED_MIN {
+            return None;
+        }
+        let (id, _) = self.symbols.find(field, sense)?;
+        let hits = self.observed.hits.get(id as usize).copied().unwrap_or_default();
+        // Half a hit for what was never seen: rare, but not impossible.
+        Some((f64::from(hits) + 0.5) / (f64::from(self.observed.events) + 1.0))
+    }
+
+    /// Values of a field that live filters name.
+    pub(super) fn values(&self, field: Field) -> usize {
+        self.counts.get(field.at()).map_or(0, |counts| counts.values as usize)
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
-        self.symbols.memory_bytes() + self.pool.memory_bytes() + (self.uses.capacity() + self.free.capacity()) * 4
+        self.symbols.memory_bytes()
+            + self.pool.memory_bytes()
+            + (self.uses.capacity() + self.pairs.capacity() + self.free.capacity()) * 4
     }
 }
 
@@ -218,24 +287,55 @@ impl Names for Catalog {
     }
 }
 
+/// What the cover is chosen by: the vocabulary of the live filters and where they lie.
+pub(super) struct Estimates<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) clusters: &'a Clusters,
+}
+
 #[expect(clippy::cast_precision_loss, reason = "frequencies are estimates")]
-impl Frequencies for Catalog {
+impl Frequencies for Estimates<'_> {
     fn of(&self, atom: &Atom) -> f64 {
         let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
         match atom {
             Atom::Always => 1.0,
-            Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
-            Atom::Value(field, _) => one_of(self.values(*field)),
-            Atom::Prefix(field, _) => one_of(self.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize)),
+            Atom::Present(_) | Atom::Numeric(_) => 0.5,
+            Atom::Value(field, value @ Scalar::Bool(_)) => {
+                self.catalog.observed(*field, Sense::of(value)).unwrap_or(0.5)
+            }
+            Atom::Value(field, value) => {
+                self.catalog.observed(*field, Sense::of(value)).unwrap_or_else(|| one_of(self.values(*field)))
+            }
+            Atom::Prefix(field, prefix) => {
+                let prefixes = self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize);
+                self.catalog.observed(*field, Sense::Prefix(prefix.as_bytes())).unwrap_or_else(|| one_of(prefixes))
+            }
             Atom::Interval { .. } => 0.02,
         }
     }
 
     fn values(&self, field: Field) -> usize {
-        self.counts.get(field.at()).map_or(0, |counts| counts.values as usize)
+        self.catalog.values(field)
     }
 
     fn may_pair(&self, first: Domain, second: Domain) -> bool {
-        self.shapes.len() < SHAPES_MAX || self.shapes.contains_key(&(first, second))
+        let shapes = &self.catalog.shapes;
+        shapes.len() < SHAPES_MAX || shapes.contains_key(&(first, second))
+    }
+
+    fn population(&self, atom: &Atom) -> usize {
+        let (field, sense) = match atom {
+            Atom::Value(field, value) => (*field, Sense::of(value)),
+            Atom::Prefix(field, prefix) => (*field, Sense::Prefix(prefix.as_bytes())),
+            _ => return 0,
+        };
+        let mut head = self.catalog.symbols.find(field, sense).map_or(NONE, |(_, symbol)| symbol.head);
+        let mut entries = 0;
+        while head != NONE {
+            let view = self.clusters.view(head);
+            entries += view.count();
+            head = view.next();
+        }
+        entries
     }
 }

@@ -73,6 +73,12 @@ impl Layout {
         self.check.is_none() && self.gates == 0 && !self.code
     }
 
+    /// The layout that has room for entries of both, if they differ in gates and code only.
+    pub(super) fn joined(&self, other: &Self) -> Option<Self> {
+        let like = Self { gates: self.gates, code: self.code, ..*other };
+        (like == *self).then_some(Self { gates: self.gates | other.gates, code: self.code | other.code, ..like })
+    }
+
     /// Entries of a leaf: a copy of it is what an insert costs.
     pub(super) fn leaf_max(&self) -> usize {
         match (self.is_run(), self.code) {
@@ -92,6 +98,23 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Adds the columns that a wider layout has: gates that admit everything, and code that is always true.
+    pub(super) fn widen(&mut self, from: &Layout, to: &Layout) {
+        let mut words: Vec<u32> = self.words[..from.gates_at()].to_vec();
+        let mut old = self.words[from.gates_at()..].iter();
+        for half in (0..u16::BITS).filter(|half| to.gates & 1 << half != 0) {
+            let kept = if from.gates & 1 << half != 0 { old.next() } else { None };
+            words.push(kept.copied().unwrap_or(u32::MAX));
+        }
+        if to.code {
+            words.push(0);
+            if !from.code {
+                self.code = super::program::always();
+            }
+        }
+        self.words = words;
+    }
+
     pub(super) fn order(&self, layout: &Layout) -> u64 {
         order_of(layout, |column| self.words[column])
     }

@@ -9,7 +9,7 @@ use super::symbols::NONE;
 /// All chunks by number. A number stays with a leaf while its content changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Chunks {
-    chunks: Paged<Arc<[u32]>, 16>,
+    chunks: Paged<Arc<[u32]>, 8>,
 }
 
 impl Chunks {
@@ -82,6 +82,17 @@ impl Clusters {
     pub(super) fn create(&mut self, layout: usize, columns: &Layout, key: [u32; 2], next: ChunkId) -> ChunkId {
         let words = Builder { layout, next, parent: NONE, key }.leaf(columns, &[]);
         self.add(words)
+    }
+
+    /// Gives a cluster that is one leaf another layout with more columns.
+    pub(super) fn widen(&mut self, head: ChunkId, from: &Layout, to: &Layout, layout: usize) {
+        let view = self.view(head);
+        let mut entries = chunk::all_entries(view, from);
+        for entry in &mut entries {
+            entry.widen(from, to);
+        }
+        let words = Builder { layout, ..Builder::of(view) }.leaf(to, &entries);
+        self.set(head, words);
     }
 
     pub(super) fn set_header(&mut self, id: ChunkId, change: impl FnOnce(&mut Builder)) {

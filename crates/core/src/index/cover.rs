@@ -3,6 +3,8 @@
 //! A conjunction needs one of its parts, or two of them as a pair; a disjunction needs a key for each of its branches.
 //! Nothing is multiplied out beyond that. What a key does not decide is the *rest*, checked for the filters it finds.
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 
 use super::fields::Field;
@@ -16,7 +18,7 @@ pub(super) enum Atom {
     Present(Field),
     Numeric(Field),
     Value(Field, Scalar),
-    Prefix(Field, Box<str>),
+    Prefix(Field, Arc<str>),
     Interval { field: Field, level: u8, upper: bool, cell: u64 },
 }
 
@@ -48,6 +50,8 @@ pub(super) trait Frequencies {
     fn of(&self, atom: &Atom) -> f64;
     fn values(&self, field: Field) -> usize;
     fn may_pair(&self, first: Domain, second: Domain) -> bool;
+    /// Entries of the clusters whose key is this atom alone.
+    fn population(&self, atom: &Atom) -> usize;
 }
 
 /// A plan for a whole filter: where it goes, whether one event may find it twice, and what it costs per event.
@@ -57,6 +61,14 @@ pub(super) struct Cover {
     pub(super) repeats: bool,
     pub(super) cost: f64,
 }
+
+/// Entries that an atom has alone before filters are placed under pairs with it: as long as there are few, looking at
+/// them costs less than a probe for the pair, and what is rare may yet turn out to be common.
+const ALONE_COMPARED_MAX: usize = 16;
+const ALONE_EVALUATED_MAX: usize = 8;
+
+/// What a pair costs beyond its entries: clusters of its own, small ones, and a probe for every event.
+const PAIR_COST: f64 = 3e-5;
 
 /// Longer prefixes are looked up by their beginning: each length in use is one lookup for every event.
 const PREFIX_BYTES_MAX: usize = 32;
@@ -79,8 +91,8 @@ const COPIED: f64 = 0.05;
 const COMPARED: f64 = 0.3;
 const EVALUATED: f64 = 1.0;
 
-pub(super) fn cover(formula: &Formula, frequencies: &impl Frequencies) -> Cover {
-    let mut cover = plan(formula.clone().conjuncts(), frequencies, 0);
+pub(super) fn cover(formula: Formula, frequencies: &impl Frequencies) -> Cover {
+    let mut cover = plan(formula.conjuncts(), frequencies, 0);
     if cover.repeats {
         join_equal_keys(&mut cover.placements);
     }
@@ -118,18 +130,21 @@ fn plan(parts: Vec<Formula>, frequencies: &impl Frequencies, depth: usize) -> Co
             best = (cost, Some(at), None);
         }
     }
+    let alone_max =
+        if best.0 >= EVALUATED * frequency_of(&options, best.1) { ALONE_EVALUATED_MAX } else { ALONE_COMPARED_MAX };
     for (first, left) in options.iter().enumerate() {
         for (second, right) in options.iter().enumerate().skip(first + 1) {
             let (Some(left), Some(right)) = (left, right) else { continue };
             let (Some(left_domain), Some(right_domain)) = (left.domain, right.domain) else { continue };
             let entries = left.atoms.len() * right.atoms.len();
-            if left_domain == right_domain || entries > PRODUCT_MAX {
+            if left_domain == right_domain || entries > PRODUCT_MAX || left.alone.max(right.alone) < alone_max {
                 continue;
             }
             let cost = left.frequency
                 * right.frequency
                 * weight(&parts, Some((first, left)), Some((second, right)), frequencies)
-                + ENTRY_COST * entries as f64;
+                + ENTRY_COST * entries as f64
+                + PAIR_COST;
             if cost < best.0 && frequencies.may_pair(left_domain.min(right_domain), left_domain.max(right_domain)) {
                 best = (cost, Some(first), Some(second));
             }
@@ -148,6 +163,10 @@ fn plan(parts: Vec<Formula>, frequencies: &impl Frequencies, depth: usize) -> Co
         }
     }
     Cover { placements: placements(parts, &options, best.1, best.2), repeats: false, cost: best.0 }
+}
+
+fn frequency_of(options: &[Option<Keys>], at: Option<usize>) -> f64 {
+    at.and_then(|at| options[at].as_ref()).map_or(1.0, |keys| keys.frequency)
 }
 
 fn take_apart(
@@ -176,6 +195,8 @@ struct Keys {
     rests: Vec<Option<Formula>>,
     /// Of atoms that can be part of a pair.
     domain: Option<Domain>,
+    /// Entries that an atom has alone, at most.
+    alone: usize,
 }
 
 fn keys(part: &Formula, frequencies: &impl Frequencies) -> Option<Keys> {
@@ -199,7 +220,11 @@ fn keys(part: &Formula, frequencies: &impl Frequencies) -> Option<Keys> {
     };
     let frequency = atoms.iter().map(|atom| frequencies.of(atom)).sum();
     let domain = atoms.first().and_then(Atom::domain);
-    Some(Keys { atoms, frequency, rests, domain })
+    let alone = match domain {
+        Some(_) => atoms.iter().map(|atom| frequencies.population(atom)).max().unwrap_or_default(),
+        None => 0,
+    };
+    Some(Keys { atoms, frequency, rests, domain, alone })
 }
 
 /// One-sided ranges are found in the order of their bounds. Two-sided ones lie at the node of a binary tree over the

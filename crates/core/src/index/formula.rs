@@ -3,10 +3,11 @@
 //! In this form the three values of `where` expressions become two: a test, negated or not, is true only if its field
 //! is there and, for orders and string functions, of the right type.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::fields::{Field, Fields};
 use super::number::{Bound, Number};
+use crate::Filter;
 use crate::filter::ast::{CompareOp, Expr, Literal, Path, Segment, StringFunction, Term};
 
 #[derive(Clone, PartialEq, Debug)]
@@ -32,7 +33,7 @@ pub(super) enum Test {
     /// There, and equal to one of these; or, negated, there and equal to none.
     OneOf {
         field: Field,
-        values: Vec<Scalar>,
+        values: Arc<[Scalar]>,
         negated: bool,
     },
     /// A number within the bounds, of which there is at least one.
@@ -45,12 +46,12 @@ pub(super) enum Test {
     Order {
         field: Field,
         op: CompareOp,
-        text: Box<str>,
+        text: Arc<str>,
     },
     Text {
         field: Field,
         function: StringFunction,
-        pattern: Box<str>,
+        pattern: Arc<str>,
         negated: bool,
     },
     /// Anything else, evaluated as it was written.
@@ -66,7 +67,7 @@ pub(super) enum Scalar {
     Null,
     Bool(bool),
     Number(Number),
-    Text(Box<str>),
+    Text(Arc<str>),
 }
 
 impl Scalar {
@@ -74,7 +75,7 @@ impl Scalar {
         match literal {
             Literal::Null => Self::Null,
             Literal::Bool(value) => Self::Bool(*value),
-            Literal::String(text) => Self::Text(text.clone()),
+            Literal::String(text) => Self::Text((**text).into()),
             Literal::Int(_) | Literal::Uint(_) | Literal::Double(_) => number(literal).map_or(Self::Null, Self::Number),
         }
     }
@@ -89,7 +90,32 @@ fn number(literal: &Literal) -> Option<Number> {
     }
 }
 
+static EVENT_TYPE: LazyLock<Path> = LazyLock::new(|| top_level("event_type"));
+static USER_TIER: LazyLock<Path> = LazyLock::new(|| top_level("user_tier"));
+static AMOUNT: LazyLock<Path> = LazyLock::new(|| top_level("amount"));
+
+fn top_level(name: &str) -> Path {
+    Path([Segment::Key(name.into())].into())
+}
+
 impl Formula {
+    /// When a filter matches: as [`Filter::condition`], without a tree in between. None if a typed field must stay as
+    /// it was written.
+    pub(super) fn of_filter(filter: &Filter, fields: &mut Fields) -> Option<Self> {
+        let mut parts = Vec::with_capacity(4);
+        for (path, values) in [(&EVENT_TYPE, &filter.event_types), (&USER_TIER, &filter.user_tiers)] {
+            if !values.is_empty() {
+                let values = values.iter().map(|value| Scalar::Text((**value).into())).collect();
+                parts.push(one_of(path, values, true, fields)?);
+            }
+        }
+        if let Some(least) = &filter.min_amount {
+            parts.push(compare(&AMOUNT, CompareOp::Ge, least, true, fields)?);
+        }
+        parts.extend(filter.where_.as_ref().map(|expr| Self::of(expr, true, fields)));
+        Some(Self::and(parts))
+    }
+
     /// When `expr` is true; or, if `wanted` is not, when it is false.
     pub(super) fn of(expr: &Expr, wanted: bool, fields: &mut Fields) -> Self {
         match expr {
@@ -198,9 +224,10 @@ fn join_equalities(earlier: &mut Formula, later: &Formula) -> bool {
     if field != other {
         return false;
     }
-    values.extend(more.iter().cloned());
-    values.sort_unstable();
-    values.dedup();
+    let mut joined: Vec<Scalar> = values.iter().chain(&**more).cloned().collect();
+    joined.sort_unstable();
+    joined.dedup();
+    *values = joined.into();
     true
 }
 
@@ -219,7 +246,12 @@ fn test(expr: &Expr, wanted: bool, fields: &mut Fields) -> Option<Formula> {
         }
         Expr::Call { function, target: Term::Field(path), arg: Term::Literal(Literal::String(pattern)) } => {
             let field = fields.of(path)?;
-            Some(Formula::Test(Test::Text { field, function: *function, pattern: pattern.clone(), negated: !wanted }))
+            Some(Formula::Test(Test::Text {
+                field,
+                function: *function,
+                pattern: (**pattern).into(),
+                negated: !wanted,
+            }))
         }
         Expr::Has(path) => has(path, wanted, fields),
         Expr::Bare(Term::Field(path)) => one_of(path, vec![Scalar::Bool(wanted)], true, fields),
@@ -244,7 +276,7 @@ fn one_of(path: &Path, mut values: Vec<Scalar>, wanted: bool, fields: &mut Field
     Some(match (values.is_empty(), wanted) {
         (true, true) => Formula::Never,
         (true, false) => Formula::Test(Test::Present(field)),
-        (false, _) => Formula::Test(Test::OneOf { field, values, negated: !wanted }),
+        (false, _) => Formula::Test(Test::OneOf { field, values: values.into(), negated: !wanted }),
     })
 }
 
@@ -267,7 +299,7 @@ fn compare(path: &Path, op: CompareOp, literal: &Literal, wanted: bool, fields: 
     }
     let op = if wanted { op } else { opposite(op) };
     if let Literal::String(text) = literal {
-        return Some(Formula::Test(Test::Order { field: fields.of(path)?, op, text: text.clone() }));
+        return Some(Formula::Test(Test::Order { field: fields.of(path)?, op, text: (**text).into() }));
     }
     let at = number(literal)?;
     let bound = |inclusive| Some(Bound { at, inclusive });

@@ -138,15 +138,16 @@ impl Gates {
         }
         let mut bits = Vec::with_capacity(values.len());
         for id in values {
-            let symbol = symbols.get_mut(*id)?;
-            if symbol.gate_bits[generation] == 0 {
+            let mut bit = symbols.get(*id)?.gate_bits[generation];
+            if bit == 0 {
                 let from = usize::from(FIRST_VALUE);
-                let bit = from + slots.values.iter().skip(from).position(Option::is_none)?;
-                slots.values[bit] = Some((*id, 0));
+                let free = from + slots.values.iter().skip(from).position(Option::is_none)?;
+                slots.values[free] = Some((*id, 0));
                 self.loose = true;
-                symbol.gate_bits[generation] = u8::try_from(bit).ok()?;
+                bit = u8::try_from(free).ok()?;
+                symbols.get_mut(*id)?.gate_bits[generation] = bit;
             }
-            bits.push(symbol.gate_bits[generation]);
+            bits.push(bit);
         }
         Some(bits)
     }

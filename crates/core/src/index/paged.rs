@@ -1,29 +1,33 @@
 //! A vector whose clones share their pages: the writer copies a page only when a snapshot still holds it.
 
+use std::array;
 use std::sync::Arc;
 
 const FANOUT: usize = 64;
 
-type Leaf<T> = Arc<Vec<T>>;
-type Branch<T> = Arc<Vec<Leaf<T>>>;
+/// Pages are arrays, not vectors, so that each level is one step for a reader.
+type Leaf<T, const PAGE: usize> = Option<Arc<[T; PAGE]>>;
+type Branch<T, const PAGE: usize> = Option<Arc<[Leaf<T, PAGE>; FANOUT]>>;
 
-/// Grows at the end and is read by position. `PAGE` items lie together: few where items hold references of their own
-/// (a copied page counts each of them up), many where they are plain numbers.
+/// Grows at the end or anywhere, and is read by position. `PAGE` items lie together: few where items hold references
+/// of their own (a copied page counts each of them up), many where they are plain numbers.
 #[derive(Debug)]
 pub(super) struct Paged<T, const PAGE: usize> {
-    root: Arc<Vec<Branch<T>>>,
+    root: Arc<Vec<Branch<T, PAGE>>>,
+    /// One more than the last position that was set.
     len: usize,
+    leaves: usize,
 }
 
 impl<T, const PAGE: usize> Clone for Paged<T, PAGE> {
     fn clone(&self) -> Self {
-        Self { root: Arc::clone(&self.root), len: self.len }
+        Self { root: Arc::clone(&self.root), len: self.len, leaves: self.leaves }
     }
 }
 
 impl<T, const PAGE: usize> Default for Paged<T, PAGE> {
     fn default() -> Self {
-        Self { root: Arc::default(), len: 0 }
+        Self { root: Arc::default(), len: 0, leaves: 0 }
     }
 }
 
@@ -32,61 +36,49 @@ impl<T, const PAGE: usize> Paged<T, PAGE> {
         self.len
     }
 
+    /// What lies at a position; on a page that has anything, what was never set is the default.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&T> {
-        self.root.get(at / (PAGE * FANOUT))?.get(at / PAGE % FANOUT)?.get(at % PAGE)
+        let branch = self.root.get(at / (PAGE * FANOUT))?.as_ref()?;
+        Some(&branch[at / PAGE % FANOUT].as_ref()?[at % PAGE])
     }
 
     /// Bytes of the pages themselves, without what their items own elsewhere.
     pub(super) fn memory_bytes(&self) -> usize {
-        let leaves = self.len.div_ceil(PAGE);
-        let header = 2 * size_of::<usize>() + size_of::<Vec<T>>();
-        leaves * (PAGE * size_of::<T>() + header + size_of::<usize>())
-            + leaves.div_ceil(FANOUT) * (header + size_of::<usize>())
+        let header = 2 * size_of::<usize>();
+        let branches = self.root.len() * (header + FANOUT * size_of::<usize>());
+        self.leaves * (PAGE * size_of::<T>() + header) + branches + self.root.capacity() * size_of::<usize>()
     }
 }
 
-impl<T: Clone, const PAGE: usize> Paged<T, PAGE> {
+impl<T: Clone + Default, const PAGE: usize> Paged<T, PAGE> {
     pub(super) fn push(&mut self, item: T) {
-        let at = self.len;
-        let root = Arc::make_mut(&mut self.root);
-        if at.is_multiple_of(PAGE * FANOUT) {
-            root.push(Arc::default());
-        }
-        let branch = Arc::make_mut(&mut root[at / (PAGE * FANOUT)]);
-        if at.is_multiple_of(PAGE) {
-            branch.push(Arc::new(Vec::with_capacity(PAGE)));
-        }
-        Arc::make_mut(&mut branch[at / PAGE % FANOUT]).push(item);
-        self.len += 1;
+        self.set(self.len, item);
     }
 
     /// The item to change; its page is copied first if a snapshot holds it.
     #[inline]
     pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut T> {
-        let branch = Arc::make_mut(&mut self.root).get_mut(at / (PAGE * FANOUT))?;
-        Arc::make_mut(Arc::make_mut(branch).get_mut(at / PAGE % FANOUT)?).get_mut(at % PAGE)
+        let branch = Arc::make_mut(&mut self.root).get_mut(at / (PAGE * FANOUT))?.as_mut()?;
+        let leaf = Arc::make_mut(branch)[at / PAGE % FANOUT].as_mut()?;
+        Some(&mut Arc::make_mut(leaf)[at % PAGE])
     }
-}
 
-impl<T: Clone + Default, const PAGE: usize> Paged<T, PAGE> {
     /// Sets the item at any position; pages in between that were never set take no room.
     pub(super) fn set(&mut self, at: usize, item: T) {
-        let (root_at, branch_at) = (at / (PAGE * FANOUT), at / PAGE % FANOUT);
+        let root_at = at / (PAGE * FANOUT);
         let root = Arc::make_mut(&mut self.root);
         if root.len() <= root_at {
-            root.resize(root_at + 1, Arc::default());
+            root.resize(root_at + 1, None);
         }
-        let branch = Arc::make_mut(&mut root[root_at]);
-        if branch.len() <= branch_at {
-            branch.resize(branch_at + 1, Arc::default());
-        }
-        let leaf = Arc::make_mut(&mut branch[branch_at]);
-        if leaf.is_empty() {
-            *leaf = vec![T::default(); PAGE];
-            self.len += PAGE;
-        }
-        leaf[at % PAGE] = item;
+        let branch = root[root_at].get_or_insert_with(|| Arc::new([const { None }; FANOUT]));
+        let leaf = &mut Arc::make_mut(branch)[at / PAGE % FANOUT];
+        let leaf = leaf.get_or_insert_with(|| {
+            self.leaves += 1;
+            Arc::new(array::from_fn(|_| T::default()))
+        });
+        Arc::make_mut(leaf)[at % PAGE] = item;
+        self.len = self.len.max(at + 1);
     }
 }
 
@@ -101,7 +93,7 @@ mod tests {
         numbers.set(3, 1);
         assert_eq!((numbers.get(4_000_000), numbers.get(4_000_001), numbers.get(3)), (Some(&7), Some(&0), Some(&1)));
         assert_eq!((numbers.get(100), numbers.get(5_000_000)), (None, None));
-        assert_eq!(numbers.len(), 8);
+        assert_eq!((numbers.len(), numbers.leaves), (4_000_001, 2));
     }
 
     #[test]
@@ -117,6 +109,6 @@ mod tests {
         numbers.push(0);
         assert!((0..1000).all(|n| snapshot.get(n) == Some(&n) && numbers.get(n) == Some(&(n + 1))));
         assert_eq!((snapshot.len(), numbers.len()), (1000, 1001));
-        assert_eq!((snapshot.get(1000), numbers.get_mut(1001)), (None, None));
+        assert_eq!((snapshot.get(1024), numbers.get_mut(1024)), (None, None));
     }
 }

@@ -9,8 +9,9 @@ use super::paged::Paged;
 use crate::filter::ast::Expr;
 use crate::filter::pattern;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Item {
+    #[default]
     Free,
     Text(Arc<str>),
     /// A pattern that does not compile is an error for every event, so it matches none, negated or not.
@@ -22,8 +23,8 @@ pub(super) enum Item {
 }
 
 impl Item {
-    pub(super) fn pattern(text: &str) -> Self {
-        Self::Pattern { text: text.into(), regex: None }
+    pub(super) fn pattern(text: Arc<str>) -> Self {
+        Self::Pattern { text, regex: None }
     }
 }
 

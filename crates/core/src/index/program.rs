@@ -3,6 +3,7 @@
 //! A node's first word is its operation and its length in words, so that a decided `and` or `or` skips the rest.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
 use super::extract::{Value, Values};
 use super::fields::Field;
@@ -48,6 +49,11 @@ pub(super) enum Reference {
     Field(Field),
     Symbol(SymbolId),
     Item(u32),
+}
+
+/// Code that is true for every event: a conjunction of nothing.
+pub(super) fn always() -> Vec<u32> {
+    vec![AND | 1 << OPERATION_BITS]
 }
 
 /// Gives numbers to the values and texts that code names.
@@ -122,15 +128,15 @@ fn encode_test(test: &Test, names: &mut impl Names, code: &mut Vec<u32>) -> u32 
         }
         Test::Order { field, op, text } => {
             code.push(plain(field) | op_flag(*op) << FLAGS_SHIFT);
-            code.push(names.item(Item::Text(text.clone().into())));
+            code.push(names.item(Item::Text(Arc::clone(text))));
             ORDER
         }
         Test::Text { field, function, pattern, negated } => {
             let flag = function_flag(*function) | if *negated { NEGATED } else { 0 };
             code.push(plain(field) | flag << FLAGS_SHIFT);
             code.push(names.item(match function {
-                StringFunction::Matches => Item::pattern(pattern),
-                _ => Item::Text(pattern.clone().into()),
+                StringFunction::Matches => Item::pattern(Arc::clone(pattern)),
+                _ => Item::Text(Arc::clone(pattern)),
             }));
             TEXT
         }

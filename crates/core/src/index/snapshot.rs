@@ -69,12 +69,21 @@ pub struct Scratch {
     prefixes: Vec<(Field, SymbolId)>,
     words: gates::Words,
     heads: Vec<ChunkId>,
+    pair_heads: Vec<ChunkId>,
     bounds: Vec<(Column, Option<u64>)>,
     failed: Vec<u32>,
     passed: Vec<u32>,
     hits: Vec<u32>,
     repeated: Vec<u32>,
     spare: Vec<Match>,
+}
+
+impl Scratch {
+    /// The symbols of the event that was read last: values and prefixes.
+    pub(super) fn read_symbols(&self) -> impl Iterator<Item = SymbolId> {
+        let values = self.symbols.iter().copied().filter(|id| *id != NONE);
+        values.chain(self.prefixes.iter().map(|(_, id)| *id))
+    }
 }
 
 impl Snapshot {
@@ -86,31 +95,34 @@ impl Snapshot {
     /// Fills `out` with the matches of this event, sorted by shard, slot and filter.
     pub fn matches(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<Match>) {
         out.clear();
-        self.resolve(event, scratch);
+        self.read(event, scratch);
         self.visit(event, scratch, |filters| {
             out.extend(filters.iter().map(|filter| Match { target: self.target(*filter), filter: FilterId(*filter) }));
         });
         order::sort(out, &mut scratch.spare);
     }
 
-    /// The first half of matching: reads the fields that filters name and finds their symbols and keys.
-    pub fn resolve(&self, event: &Event, scratch: &mut Scratch) {
+    /// The first half of matching: reads the fields that filters name, and turns what they hold into symbols.
+    pub fn read(&self, event: &Event, scratch: &mut Scratch) {
         scratch.values.extract(&self.tree, event.bytes());
         self.find_symbols(event.bytes(), scratch);
-        self.set_gates(scratch);
-        self.find_pairs(scratch);
     }
 
-    /// The second half: calls back with runs of filters, each filter once, in no order. Runs lie in the index itself
-    /// wherever a key and a bound decide, so this costs little more than reading them.
+    /// The second half, for the event that was read: calls back with runs of filters, each filter once, in no order.
+    /// Runs lie in the index itself wherever a key and a bound decide, so this costs little more than reading them.
     pub fn visit(&self, event: &Event, scratch: &mut Scratch, mut each: impl FnMut(&[u32])) {
-        let heads = std::mem::take(&mut scratch.heads);
+        self.set_gates(scratch);
+        self.find_pairs(scratch);
+        let (heads, pair_heads) = (std::mem::take(&mut scratch.heads), std::mem::take(&mut scratch.pair_heads));
         scratch.bounds.clear();
         scratch.hits.clear();
         scratch.repeated.clear();
         let mut search = Search { snapshot: self, scratch, event: event.bytes(), tree: OnceCell::new(), matches: 0 };
-        for head in &heads {
-            search.chain(*head, &mut each);
+        // All heads are fetched before any is searched, so that the misses overlap instead of following each other.
+        let views: SmallVec<[Cluster<'_>; 32]> =
+            heads.iter().chain(&pair_heads).filter_map(|head| self.cluster(*head)).collect();
+        for cluster in views {
+            search.chain(cluster, &mut each);
         }
         let matches = search.matches;
         scratch.repeated.sort_unstable();
@@ -120,9 +132,15 @@ impl Snapshot {
                 each(filters);
             }
         }
-        scratch.heads = heads;
+        (scratch.heads, scratch.pair_heads) = (heads, pair_heads);
         scratch.events += 1;
         scratch.matches += matches + (scratch.hits.len() + scratch.repeated.len()) as u64;
+    }
+
+    #[inline]
+    fn cluster(&self, head: ChunkId) -> Option<Cluster<'_>> {
+        let view = self.chunks.view(head)?;
+        Some(Cluster { layout: view.layout(), next: view.next(), view })
     }
 
     /// Whose queue a filter's matches go to.
@@ -155,7 +173,7 @@ impl Snapshot {
                 && let Some((id, symbol)) = self.symbols.find(*field, sense)
             {
                 symbols[field.at()] = id;
-                if symbol.pairs > 0 {
+                if symbol.paired {
                     paired[field.at()] = id;
                 }
                 if symbol.head != NONE {
@@ -165,9 +183,7 @@ impl Snapshot {
             for length in &lookups.prefix_lengths {
                 let Some(prefix) = text.and_then(|text| text.get(..usize::from(*length))) else { break };
                 if let Some((id, symbol)) = self.symbols.find(*field, Sense::Prefix(prefix)) {
-                    if symbol.pairs > 0 {
-                        prefixes.push((*field, id));
-                    }
+                    prefixes.push((*field, id));
                     if symbol.head != NONE {
                         heads.push(symbol.head);
                     }
@@ -196,11 +212,12 @@ impl Snapshot {
     }
 
     fn find_pairs(&self, scratch: &mut Scratch) {
-        let Scratch { paired, prefixes, heads, .. } = scratch;
+        let Scratch { paired, prefixes, pair_heads, .. } = scratch;
+        pair_heads.clear();
         for (left, right) in &*self.shapes {
             for left in active(paired, prefixes, *left) {
                 for right in active(paired, prefixes, *right) {
-                    heads.extend(self.pairs.get(pair_key(left, right)));
+                    pair_heads.extend(self.pairs.get(pair_key(left, right)));
                 }
             }
         }
@@ -239,6 +256,13 @@ fn interval(floor: u64, level: u32) -> Sense<'static> {
     }
 }
 
+/// A chunk that leads a cluster, with its header read.
+struct Cluster<'a> {
+    view: View<'a>,
+    layout: usize,
+    next: ChunkId,
+}
+
 /// One event's way through the clusters of its keys.
 struct Search<'a> {
     snapshot: &'a Snapshot,
@@ -248,20 +272,22 @@ struct Search<'a> {
     matches: u64,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// All clusters of one key.
-    fn chain(&mut self, mut head: ChunkId, each: &mut impl FnMut(&[u32])) {
-        while head != NONE {
-            let Some(view) = self.snapshot.chunks.view(head) else { return };
-            let layout = self.snapshot.layouts[view.layout()];
+    fn chain(&mut self, mut cluster: Cluster<'a>, each: &mut impl FnMut(&[u32])) {
+        loop {
+            let layout = self.snapshot.layouts[cluster.layout];
             let most = match layout.order {
                 None => Some(u64::MAX),
                 Some(column) => self.bound(column),
             };
             if let Some(most) = most {
-                self.cluster(view, &layout, most, each);
+                self.cluster(cluster.view, &layout, most, each);
             }
-            head = view.next();
+            match self.snapshot.cluster(cluster.next) {
+                Some(next) => cluster = next,
+                None => return,
+            }
         }
     }
 
@@ -372,7 +398,7 @@ impl Search<'_> {
             let half = gates.trailing_zeros() as usize;
             gates &= gates - 1;
             let (high, low) = halves(words[half / 2]);
-            let event = if half % 2 == 0 { low } else { high };
+            let event = if half.is_multiple_of(2) { low } else { high };
             for (failed, admits) in failed.iter_mut().zip(view.column(column)) {
                 *failed |= !admits & event;
             }

@@ -72,6 +72,13 @@ enum Kind {
     Prefix,
 }
 
+impl Default for Symbol {
+    fn default() -> Self {
+        let kind = Kind::Plain(Sense::Always);
+        Self { field: Field(u16::MAX), kind, text: None, gate_bits: [0; GENERATIONS], paired: false, head: NONE }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Symbol {
     pub(super) field: Field,
@@ -79,8 +86,8 @@ pub(super) struct Symbol {
     text: Option<Arc<[u8]>>,
     /// The bit of this value in the gates of its field, by generation; 0 if it has none.
     pub(super) gate_bits: [u8; GENERATIONS],
-    /// Clusters that have this symbol in a key of two.
-    pub(super) pairs: u32,
+    /// Whether a cluster has this symbol in a key of two.
+    pub(super) paired: bool,
     /// The first chunk of the clusters whose key is this symbol alone.
     pub(super) head: u32,
 }
@@ -100,7 +107,7 @@ impl Symbol {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Symbols {
     by_sense: Table,
-    symbols: Paged<Symbol, 16>,
+    symbols: Paged<Symbol, 4>,
     /// Seeded at random, so that nobody can choose filters whose values collide.
     hasher: DefaultHashBuilder,
 }
@@ -142,7 +149,7 @@ impl Symbols {
             Sense::Interval { level, upper, cell } => Kind::Plain(Sense::Interval { level, upper, cell }),
         };
         let text = sense.text().map(Arc::from);
-        let symbol = Symbol { field, kind, text, gate_bits: [0; GENERATIONS], pairs: 0, head: NONE };
+        let symbol = Symbol { field, kind, text, gate_bits: [0; GENERATIONS], paired: false, head: NONE };
         let id = match free {
             Some(id) => {
                 if let Some(place) = self.symbols.get_mut(id as usize) {

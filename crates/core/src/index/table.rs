@@ -13,7 +13,7 @@ type Entry = [u32; 3];
 /// From well-mixed 64-bit keys to numbers, by linear hashing; one key may have several values.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    buckets: Paged<Arc<[Entry]>, 16>,
+    buckets: Paged<Arc<[Entry]>, 8>,
     len: usize,
 }
 

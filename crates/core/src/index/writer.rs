@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 
-use super::catalog::{ALWAYS, Catalog};
+use super::catalog::{ALWAYS, Catalog, Estimates};
 use super::chunk::{ChunkId, Column, Entry, Layout};
 use super::clusters::{Clusters, Moved};
 use super::cover::{Atom, Domain, Placement, cover};
@@ -15,11 +15,11 @@ use super::gates::{self, Group};
 use super::number::hundredths;
 use super::places::{Place, Places};
 use super::program::{self, Reference};
-use super::snapshot::{CLASS, Snapshot, Targets, pair_key};
+use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
 use super::symbols::{NONE, SymbolId};
 use super::table::Table;
 use super::{IndexReader, IndexStats, Target};
-use crate::{Filter, FilterId, FilterVersion};
+use crate::{Event, Filter, FilterId, FilterVersion};
 
 /// The single writer of the index.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub struct MatchIndex {
     targets: Targets,
     places: Places,
     counts: Counts,
+    scratch: Scratch,
     published: Arc<ArcSwap<Snapshot>>,
 }
 
@@ -61,6 +62,9 @@ struct Placed {
     entry: Entry,
 }
 
+/// Entries of a cluster that may be given more columns for the sake of one more.
+const WIDENED_MAX: usize = 64;
+
 impl Default for MatchIndex {
     fn default() -> Self {
         let empty = Snapshot { always: NONE, ..Snapshot::default() };
@@ -75,6 +79,7 @@ impl Default for MatchIndex {
             targets: Targets::default(),
             places: Places::default(),
             counts: Counts::default(),
+            scratch: Scratch::default(),
             published: Arc::new(ArcSwap::from_pointee(empty)),
         }
     }
@@ -91,12 +96,15 @@ impl MatchIndex {
         self.remove(id);
         self.counts.filters += 1;
         self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
-        let formula = Formula::of(&filter.condition(), true, &mut self.catalog.fields);
+        let fields = &mut self.catalog.fields;
+        let formula =
+            Formula::of_filter(filter, fields).unwrap_or_else(|| Formula::of(&filter.condition(), true, fields));
         if formula == Formula::Never {
             self.places.set(id.0, Place::Nowhere);
             return;
         }
-        let cover = cover(&formula, &self.catalog);
+        let estimates = Estimates { catalog: &self.catalog, clusters: &self.clusters };
+        let cover = cover(formula, &estimates);
         let mut placed: Vec<Placed> =
             cover.placements.into_iter().map(|placement| self.encode(placement, cover.repeats)).collect();
         if let [placed] = &mut placed[..] {
@@ -117,6 +125,14 @@ impl MatchIndex {
         self.take_out(id.0, place);
         self.places.set(id.0, Place::Vacant);
         true
+    }
+
+    /// Shows the writer an event, so that filters are placed under what is rare in reality. A small share of the
+    /// traffic is enough; without any, what is rare is guessed from the filters.
+    pub fn observe(&mut self, event: &Event) {
+        let snapshot = self.published.load();
+        snapshot.read(event, &mut self.scratch);
+        self.catalog.observe(self.scratch.read_symbols());
     }
 
     /// Makes all changes so far visible to readers at once.
@@ -224,7 +240,6 @@ impl MatchIndex {
 
     /// A field with too many values would use up its gates for a few filters only.
     fn is_gated(&self, field: Field, values: usize) -> bool {
-        use super::cover::Frequencies;
         values <= gates::VALUES_MAX && self.catalog.values(field) <= gates::VALUES_MAX
     }
 
@@ -311,16 +326,15 @@ impl MatchIndex {
         }
     }
 
-    /// The cluster of a key and layout, made if need be.
-    fn head_for(&mut self, placed: &Placed) -> ChunkId {
+    /// The cluster for an entry, made if need be; the entry is fitted to its layout.
+    fn head_for(&mut self, placed: &mut Placed) -> ChunkId {
         let first = self.first_head(placed.key);
         let mut head = first;
         while head != NONE {
-            let view = self.clusters.view(head);
-            if self.layouts.all[view.layout()] == placed.layout {
+            if self.fit(head, placed) {
                 return head;
             }
-            head = view.next();
+            head = self.clusters.view(head).next();
         }
         let layout = self.layouts.retain(placed.layout);
         let head = self.clusters.create(layout, &placed.layout, placed.key, first);
@@ -332,6 +346,32 @@ impl MatchIndex {
         }
         self.set_first_head(placed.key, first, head);
         head
+    }
+
+    /// Makes an entry and a cluster of like order agree on gates and code, if the cluster is small enough to be
+    /// widened: a step to another cluster costs a reader more than a few compares.
+    fn fit(&mut self, head: ChunkId, placed: &mut Placed) -> bool {
+        let view = self.clusters.view(head);
+        let known = self.layouts.all[view.layout()];
+        if known == placed.layout {
+            return true;
+        }
+        let Some(joined) = known.joined(&placed.layout) else { return false };
+        let small = !view.is_directory() && view.count() <= WIDENED_MAX;
+        // Where every event looks, a filter that needs no evaluation must not wait among those that do.
+        let apart = placed.key == [ALWAYS, NONE] || known.is_run() != placed.layout.is_run() && !small;
+        if apart || joined != known && !small {
+            return false;
+        }
+        if joined != known {
+            let columns = known;
+            let layout = self.layouts.retain(joined);
+            self.layouts.release(view.layout());
+            self.clusters.widen(head, &columns, &joined, layout);
+        }
+        placed.entry.widen(&placed.layout, &joined);
+        placed.layout = joined;
+        true
     }
 
     fn first_head(&self, [left, right]: [SymbolId; 2]) -> ChunkId {
@@ -463,8 +503,8 @@ impl MatchIndex {
             self.count_shape(key);
         }
         for id in key.into_iter().filter(|id| *id != NONE) {
-            if pair && let Some(symbol) = self.catalog.symbols.get_mut(id) {
-                symbol.pairs = if added { symbol.pairs + 1 } else { symbol.pairs - 1 };
+            if pair {
+                self.catalog.count_pair(id, added);
             }
             self.count(&Reference::Symbol(id), added);
         }
@@ -494,11 +534,10 @@ impl MatchIndex {
         let mut named = Vec::new();
         if layout.gates != 0 {
             let mut words = [u64::MAX; gates::WORDS];
-            let mut column = layout.gates_at();
-            for half in (0..2 * gates::WORDS).filter(|half| layout.gates & 1 << half != 0) {
+            let narrowed = (0..2 * gates::WORDS).filter(|half| layout.gates & 1 << half != 0);
+            for (column, half) in (layout.gates_at()..).zip(narrowed) {
                 let shift = half % 2 * 32;
                 words[half / 2] &= u64::from(entry.words[column]) << shift | !(u64::from(u32::MAX) << shift);
-                column += 1;
             }
             self.catalog.gates.count(&words, if added { 1 } else { -1 }, |field, value| {
                 named.push(Reference::Field(field));

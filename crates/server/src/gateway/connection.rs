@@ -242,6 +242,7 @@ impl Connection {
         }
         self.sink.shutdown();
         self.dispatcher.remove(self);
+        self.dispatcher.journal.disconnected(self, self.dispatcher.clock.now_ms());
         self.dispatcher.acks.leaving(self);
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::acks::AckBook;
 use super::connection::Connection;
+use super::journal::Journal;
 use super::session::Limits;
 use crate::auth::Authorizer;
 use crate::clock::Clock;
@@ -43,6 +44,7 @@ pub(super) struct Dispatcher {
     pub(super) shutdown: CancellationToken,
     pub(super) auth: Authorizer,
     pub(super) acks: Arc<AckBook>,
+    pub(super) journal: Arc<Journal>,
     /// Reads of the store at a time, of all dispatchers: a storm of returning clients must not become one of reads.
     pub(super) store_reads: Arc<tokio::sync::Semaphore>,
     connections: Mutex<FxHashMap<(Shard, Slot), OfSlot>>,
@@ -62,6 +64,7 @@ impl Dispatcher {
         app: &crate::app::App,
         limits: Limits,
         acks: Arc<AckBook>,
+        journal: Arc<Journal>,
         store_reads: Arc<tokio::sync::Semaphore>,
     ) -> Self {
         Self {
@@ -74,6 +77,7 @@ impl Dispatcher {
             shutdown: app.shutdown.clone(),
             auth: app.auth.clone(),
             acks,
+            journal,
             store_reads,
             connections: Mutex::default(),
             marked: Mutex::default(),

@@ -188,6 +188,15 @@ impl Joining {
         let limits = self.dispatcher.limits;
         let format = if matches!(sink, Sink::WebSocket(_)) { Format::WebSocket } else { Format::EventStream };
         let (shard, slot) = (self.attached.shard, self.attached.slot);
+        let session = Session::new(
+            (shard, slot, self.epoch),
+            self.acking,
+            self.resume.next,
+            self.acked,
+            self.top,
+            self.resume.seen.clone(),
+            now_ms,
+        );
         let welcome = ServerFrame::Welcome(Welcome {
             subscriber: self.name.to_string(),
             consumer: self.attached.consumer.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -198,6 +207,7 @@ impl Joining {
             window_events: limits.events_max as u64,
             window_bytes: limits.bytes_max as u64,
             ping_s: app.config.ping_s,
+            cursor: Some(session.cursor().to_string()),
             server: concat!("evs/", env!("CARGO_PKG_VERSION")).to_owned(),
         });
         let mut frames = vec![welcome];
@@ -211,15 +221,6 @@ impl Joining {
         }
         let mut bytes = first.to_vec();
         frames.iter().for_each(|frame| encode::put_frame(&mut bytes, format, frame, None));
-        let session = Session::new(
-            (shard, slot, self.epoch),
-            self.acking,
-            self.resume.next,
-            self.acked,
-            self.top,
-            self.resume.seen,
-            now_ms,
-        );
         let feed = if self.since_ms.is_some() { Feed::Backfill } else { Feed::Window };
         let parts = Parts {
             attached: Arc::new(self.attached),
@@ -237,7 +238,7 @@ impl Joining {
         for other in self.dispatcher.add(&connection) {
             other.close(&mut other.lock(), CloseCode::Superseded, now_ms);
         }
-        self.gateway.note_connected(&connection);
+        self.dispatcher.journal.connected(&connection, now_ms);
         if let Some(since_ms) = self.since_ms {
             self.gateway.tasks.spawn(backfill::run(app.clone(), connection.clone(), since_ms));
         }

@@ -46,6 +46,8 @@ pub(super) fn resume(shard: Shard, slot: Slot, begin: &Begin, observe: bool, att
     };
     let cursor = match begin {
         Begin::Stored => return stored(),
+        // One that is new was registered at the top, and what has come since is already its own.
+        Begin::Latest if attached.new && !observe => return at(attached.row.0 + 1, Resumed::Latest),
         Begin::Latest => return at(top.0 + 1, Resumed::Latest),
         Begin::Earliest => return at(floor.0 + 1, if attached.new { Resumed::New } else { Resumed::Exact }),
         Begin::After(cursor) => cursor,
@@ -124,6 +126,7 @@ mod tests {
         check(&Begin::Stored, false, &attached(10, NOW, 10, 0, true), "11 New");
         check(&Begin::Stored, true, &row, "51 Latest");
         check(&Begin::Latest, false, &row, "51 Latest");
+        check(&Begin::Latest, false, &attached(49, NOW, 10, 0, true), "50 Latest");
         check(&Begin::Earliest, false, &row, "11 Exact");
         check(&Begin::Earliest, true, &attached(0, NOW, 3, 8, false), "9 Exact");
         // Same epoch: exactly there, before or after the row.

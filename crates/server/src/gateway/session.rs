@@ -48,6 +48,8 @@ pub(super) struct Session {
     slot: Slot,
     epoch: Epoch,
     acking: Acking,
+    /// Where it began: what is before is nobody's to ack by having been sent.
+    first: u64,
     /// The next seq to send.
     next: u64,
     /// What the consumer has acked, as far as this session knows.
@@ -116,6 +118,7 @@ impl Session {
             slot,
             epoch,
             acking,
+            first: next.0.max(1),
             next: next.0.max(1),
             acked: acked.0,
             unacked: VecDeque::new(),
@@ -205,7 +208,7 @@ impl Session {
 
     /// All that was sent is with the kernel. Answers whether the position moved.
     pub(super) fn written(&mut self) -> bool {
-        let moved = self.acking == Acking::OnSend && self.acked < self.next - 1;
+        let moved = self.acking == Acking::OnSend && self.next > self.first && self.acked < self.next - 1;
         if moved {
             self.acked = self.next - 1;
         }

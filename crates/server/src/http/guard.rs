@@ -45,6 +45,10 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
 async fn admit(app: &App, address: Option<IpAddr>, headers: &HeaderMap) -> ApiResult<(Subject, HeaderMap)> {
     // Before the token is looked at: checking signatures is what a flood would make us pay for.
     let by_address = app.limits.check_address(address).inspect_err(|_| _ = app.metrics.rate_limited.inc())?;
+    // A page of this very server, or one that CORS allows; a token stands for itself.
+    if !app.auth.is_on() && !crate::limits::is_cors_origin(app.limits.config(), headers) {
+        app.auth.check_origin(headers)?;
+    }
     let subject = app.auth.check_http(headers).await.inspect_err(|error| {
         app.metrics.auth_failures.inc();
         tracing::warn!(address = address.map(tracing::field::display), code = error.code(), "authentication failed");

@@ -300,3 +300,33 @@ pub async fn unknown_method(method: axum::http::Method, uri: axum::http::Uri) ->
     let detail = format!("{} does not take {method}; see the Allow header", uri.path());
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn causes_stay_here() {
+        for error in [
+            PortError::Unavailable { what: "the filter store", cause: "postgres://evs:hunter2@db".into() },
+            PortError::Full { what: "the event log", cause: "/var/lib/hunter2".into() },
+            PortError::Damaged { what: "the event log", cause: "hunter2 at 7".into() },
+        ] {
+            let response = ApiError::from(error).into_response();
+            assert!(response.status().is_server_error());
+            let retry = response.headers().contains_key(header::RETRY_AFTER);
+            assert_eq!(retry, response.status() != StatusCode::INTERNAL_SERVER_ERROR);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let problem: Problem = serde_json::from_slice(&body).unwrap();
+            assert!(!format!("{problem:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn an_error_moves_into_a_larger_body() {
+        let error = ApiError::refused("invalid_where", "x").at("/where", "y").within("/3", "line 4");
+        assert_eq!((error.detail(), error.errors()[0].pointer.as_str()), ("line 4: x", "/3/where"));
+    }
+}

@@ -29,9 +29,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const REFUSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-    retry-after: 1\r\nconnection: close\r\ncontent-length: 172\r\n\r\n\
+    retry-after: 1\r\nconnection: close\r\ncontent-length: 175\r\n\r\n\
     {\"type\":\"/problems/connection_limit\",\"title\":\"Connection limit\",\"status\":503,\
-    \"code\":\"connection_limit\",\"detail\":\"the server or your address has too many connections open now\"}    ";
+    \"code\":\"connection_limit\",\"detail\":\"the server or your address has too many connections open now\"}";
 
 /// Serves until `app.shutdown` is cancelled, then lets requests finish within `config.drain_s`.
 ///

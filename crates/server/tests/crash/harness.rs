@@ -171,11 +171,12 @@ impl Lab {
             .with_context(|| format!("cannot start {}", self.campaign.server.display()))?;
         let base = self.client.config().server_url.clone();
         let deadline = Instant::now() + DEADLINE;
-        while self.client.probe(&base, "/readyz").await.is_err() {
+        let mut tick = tokio::time::interval(Duration::from_millis(20));
+        while self.client.probe(&base, "readyz").await.is_err() {
             if Instant::now() > deadline {
                 bail!("the server did not become ready:\n{}", tail_of(&self.folder.path().join("log")));
             }
-            tokio::task::yield_now().await;
+            tick.tick().await;
         }
         Ok(child)
     }

@@ -78,7 +78,9 @@ impl Bed {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let serving = tokio::spawn(gateway::serve(app.clone(), listener));
-        Self { app, queue, addr, serving, next: 0 }
+        let bed = Self { app, queue, addr, serving, next: 0 };
+        until("the reader follows", async || bed.app.readers.health()[0].1.is_ok()).await;
+        bed
     }
 
     pub(crate) async fn subscriber(&self, id: &str) -> FilterRecord {

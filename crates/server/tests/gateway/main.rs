@@ -5,3 +5,4 @@ mod delivery;
 mod manners;
 mod resume;
 mod streams;
+mod transcript;

@@ -13,18 +13,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub const SECRET: &str = "f2a1c0d9e8b7a6958473625140fedcba9876543210";
-pub const ISSUER: &str = "https://issuer.test";
+pub(crate) const SECRET: &str = "f2a1c0d9e8b7a6958473625140fedcba9876543210";
+pub(crate) const ISSUER: &str = "https://issuer.test";
 
 /// Longer than anything takes on a busy machine, short enough for a person who waits for a failing test.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-pub struct TestServer {
-    pub app: App,
-    pub url: String,
-    pub gateway: String,
-    pub matcher: String,
-    pub shutdown: CancellationToken,
+pub(crate) struct TestServer {
+    pub(crate) app: App,
+    pub(crate) url: String,
+    pub(crate) gateway: String,
+    pub(crate) matcher: String,
+    pub(crate) shutdown: CancellationToken,
     client: reqwest::Client,
     token: Option<String>,
     running: JoinHandle<anyhow::Result<()>>,
@@ -32,11 +32,11 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let mut config = Config {
@@ -54,21 +54,23 @@ impl TestServer {
         let url = |role| format!("http://{}", server.addr(role).unwrap());
         let (api, gateway, matcher) = (url(Role::Api), url(Role::Gateway), url(Role::Matcher));
         let app = server.app().clone();
+        // The client asks for TLS in general, so for a provider too; a second installation is refused and no harm.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         let running = tokio::spawn(server.run());
         Self { app, url: api, gateway, matcher, shutdown, client, token: None, running, _folder: folder }
     }
 
     /// With HS256 and tenants in the claim `tenant`.
-    pub async fn start_locked() -> Self {
+    pub(crate) async fn start_locked() -> Self {
         Self::start_with(lock).await
     }
 
-    pub fn set_token(&mut self, token: Option<String>) {
+    pub(crate) fn set_token(&mut self, token: Option<String>) {
         self.token = token;
     }
 
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url));
         match &self.token {
             Some(token) => request.bearer_auth(token),
@@ -76,47 +78,47 @@ impl TestServer {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::DELETE, path)).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         Answer::of(self.request(Method::POST, path).json(&body)).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         Answer::of(self.request(Method::PUT, path).json(&body)).await
     }
 
-    pub async fn post_text(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+    pub(crate) async fn post_text(&self, path: &str, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
         Answer::of(self.request(Method::POST, path).header("content-type", content_type).body(body)).await
     }
 
     /// A filter that is active.
-    pub async fn filter(&self, spec: Value) -> u32 {
+    pub(crate) async fn filter(&self, spec: Value) -> u32 {
         let answer = self.post("/filters?wait=active", spec).await;
         assert!(answer.status.is_success(), "{answer:?}");
         assert_eq!(answer.body["status"], "active", "{answer:?}");
         answer.body["id"].as_u64().unwrap().try_into().unwrap()
     }
 
-    pub async fn publish(&self, events: Value) -> Vec<String> {
+    pub(crate) async fn publish(&self, events: Value) -> Vec<String> {
         let answer = self.post("/events", events).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
         serde_json::from_value(answer.body["positions"].clone()).unwrap()
     }
 
     /// Asks until `there` says so.
-    pub async fn until(&self, path: &str, there: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&self, path: &str, there: impl FnMut(&Value) -> bool) -> Value {
         self.until_at(&format!("{}{path}", self.url), there).await
     }
 
     /// [`Self::until`] on any port.
-    pub async fn until_at(&self, url: &str, mut there: impl FnMut(&Value) -> bool) -> Value {
+    pub(crate) async fn until_at(&self, url: &str, mut there: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let request = self.client.get(url);
@@ -130,13 +132,13 @@ impl TestServer {
     }
 
     /// Stops the server, which must end by itself.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         tokio::time::timeout(DEADLINE, self.running).await.expect("it stops in time").unwrap().unwrap();
     }
 }
 
-pub fn lock(config: &mut Config) {
+pub(crate) fn lock(config: &mut Config) {
     config.auth_algorithm = evs_server::auth::config::Algorithm::HS256;
     config.auth_secret = evs_server::auth::config::Secret::new(SECRET);
     config.auth_issuer = ISSUER.to_owned();
@@ -144,31 +146,31 @@ pub fn lock(config: &mut Config) {
 }
 
 /// The claims of a token that passes.
-pub fn claims(sub: &str, scope: &str) -> Value {
+pub(crate) fn claims(sub: &str, scope: &str) -> Value {
     let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     json!({ "sub": sub, "iss": ISSUER, "aud": "evs", "iat": now_s, "exp": now_s + 600, "scope": scope })
 }
 
-pub fn sign(claims: &Value) -> String {
+pub(crate) fn sign(claims: &Value) -> String {
     encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
 }
 
-pub fn tenant_token(tenant: &str, sub: &str, scope: &str) -> String {
+pub(crate) fn tenant_token(tenant: &str, sub: &str, scope: &str) -> String {
     let mut claims = claims(sub, scope);
     claims["tenant"] = tenant.into();
     sign(&claims)
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: reqwest::header::HeaderMap,
-    pub text: String,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    pub async fn of(request: RequestBuilder) -> Self {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
         Self::read(request.send().await.unwrap()).await
     }
 
@@ -179,13 +181,13 @@ impl Answer {
         Self { status, headers, text, body }
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}")).to_str().unwrap()
     }
 
     /// It is a problem of this status and code, as RFC 9457 says.
     #[track_caller]
-    pub fn expect_problem(&self, status: u16, code: &str) -> &Self {
+    pub(crate) fn expect_problem(&self, status: u16, code: &str) -> &Self {
         assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{self:?}");
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.body["status"], status);
@@ -196,20 +198,20 @@ impl Answer {
 }
 
 /// Server-sent events of a stream, one by one.
-pub struct Sse {
+pub(crate) struct Sse {
     response: Response,
     text: String,
 }
 
 #[derive(Debug)]
-pub struct SseEvent {
-    pub name: String,
-    pub id: Option<String>,
-    pub data: Value,
+pub(crate) struct SseEvent {
+    pub(crate) name: String,
+    pub(crate) id: Option<String>,
+    pub(crate) data: Value,
 }
 
 impl Sse {
-    pub async fn open(request: RequestBuilder) -> Self {
+    pub(crate) async fn open(request: RequestBuilder) -> Self {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -217,7 +219,7 @@ impl Sse {
     }
 
     /// `None` when the server ended the stream.
-    pub async fn next(&mut self) -> Option<SseEvent> {
+    pub(crate) async fn next(&mut self) -> Option<SseEvent> {
         loop {
             while let Some(end) = self.text.find("\n\n") {
                 let block: String = self.text.drain(..end + 2).collect();

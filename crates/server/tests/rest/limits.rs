@@ -1,7 +1,6 @@
 //! What one caller may use, and that a busy door stays open for others.
 
 use reqwest::{Method, StatusCode};
-use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -101,6 +100,11 @@ async fn web_pages_call_by_origin() {
     assert_eq!(allowed.header("access-control-allow-origin"), "https://app.test");
     assert!(allowed.headers.get("access-control-allow-credentials").is_none());
     assert!(preflight("https://evil.test").await.headers.get("access-control-allow-origin").is_none());
-    server.post("/filters", json!({ "subscriber_id": "user_1" })).await;
+    // Without tokens a stranger's page is refused even where it needs no preflight.
+    let from = async |origin: &str| Answer::of(server.request(Method::GET, "/filters").header("origin", origin)).await;
+    from("https://evil.test").await.expect_problem(403, "forbidden");
+    assert!(from("https://app.test").await.status.is_success());
+    let own = server.url.clone();
+    assert!(from(&own).await.status.is_success());
     server.stop().await;
 }

@@ -75,6 +75,10 @@ fn who_acks() {
     assert_eq!(on_send.acked(), Seq(0));
     assert!(on_send.written() && !on_send.written());
     assert_eq!(on_send.acked(), Seq(49));
+    let mut ahead = session(Acking::OnSend, 9, 4, 8);
+    assert!(!ahead.written(), "nothing of 5 to 8 was sent here");
+    deliver(&mut ahead, 9);
+    assert!(ahead.written() && ahead.acked() == Seq(9));
     let mut never = session(Acking::Never, 1, 0, 0);
     deliver(&mut never, 1);
     assert!(!never.written());

@@ -1,0 +1,247 @@
+//! What matching costs, beside a plain scan, the a-tree crate and a copy of the matches, all in one run.
+//!
+//! `cargo bench -p evs-core --bench matching -- [--sizes 10000,1000000] [--workloads broad,entity] [--scan-max 100000]
+//! [--atree-max 10000] [--repeats 7]`
+
+mod peers;
+mod workloads;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use evs_core::index::{MatchIndex, Scratch, Target};
+use evs_core::{FilterId, FilterVersion, Shard, Slot};
+use workloads::{Generator, Sample, SampleEvent, Workload};
+
+/// As the server has it: most of an insert is allocation.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SEED: u64 = 0x05ee_d5ee_d5ee;
+const EVENTS: usize = 2000;
+const SHARDS: u32 = 8;
+
+/// Changes between two publications, as a server batches them.
+const CHANGES_PER_PUBLISH: usize = 1000;
+
+struct Options {
+    sizes: Vec<usize>,
+    workloads: Vec<Workload>,
+    scan_max: usize,
+    atree_max: usize,
+    repeats: usize,
+    repeat: Duration,
+}
+
+impl Options {
+    fn from_args() -> Self {
+        let args: Vec<String> = std::env::args().collect();
+        let value = |name: &str| {
+            let at = args.iter().position(|arg| arg == name)?;
+            args.get(at + 1).cloned()
+        };
+        let number = |name: &str, or: usize| value(name).map_or(or, |text| text.parse().expect("a number"));
+        let names = value("--workloads").unwrap_or_else(|| "broad,entity,threshold,mixed".into());
+        let sizes = value("--sizes").unwrap_or_else(|| "1000,10000,100000,1000000".into());
+        Self {
+            sizes: sizes.split(',').map(|size| size.parse().expect("a number")).collect(),
+            workloads: Workload::ALL.into_iter().filter(|w| names.split(',').any(|name| name == w.name())).collect(),
+            scan_max: number("--scan-max", 1_000_000),
+            atree_max: number("--atree-max", 10_000),
+            repeats: number("--repeats", 7),
+            repeat: Duration::from_millis(number("--repeat-ms", 150) as u64),
+        }
+    }
+
+    /// The median time of one event over a few repeats, each long enough for the clock.
+    fn per_event(&self, events: usize, mut run: impl FnMut(usize)) -> f64 {
+        let mut at = 0;
+        let mut time = |count: usize| {
+            let start = Clock::start();
+            for _ in 0..count {
+                run(at);
+                at = (at + 1) % events;
+            }
+            start.elapsed().as_nanos() as f64
+        };
+        let mut count = 1;
+        loop {
+            let once = time(count);
+            if once >= self.repeat.as_nanos() as f64 / 4.0 {
+                count = ((count as f64 * self.repeat.as_nanos() as f64 / once) as usize).max(1);
+                break;
+            }
+            count *= 4;
+        }
+        let mut times: Vec<f64> = (0..self.repeats).map(|_| time(count) / count as f64).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }
+}
+
+/// Time that this thread ran, where the system tells it (Linux), so that other work on the machine counts less.
+struct Clock {
+    wall: Instant,
+    ran: Option<u64>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { wall: Instant::now(), ran: ran_ns() }
+    }
+
+    fn elapsed(&self) -> Duration {
+        match (self.ran, ran_ns()) {
+            (Some(before), Some(now)) => Duration::from_nanos(now - before),
+            _ => self.wall.elapsed(),
+        }
+    }
+}
+
+fn ran_ns() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
+fn main() {
+    let options = Options::from_args();
+    for workload in &options.workloads {
+        println!("\n## {}", workload.name());
+        println!(
+            "{:>9} {:>9} {:>7} {:>10} {:>10} {:>10} {:>9} {:>9} {:>12} {:>12} {:>7} {:>8} {:>8} {:>7} {:>7}",
+            "filters",
+            "matches",
+            "cand/m",
+            "find ns",
+            "json ns",
+            "sorted ns",
+            "ns/match",
+            "copy",
+            "scan ns",
+            "a-tree ns",
+            "B/filt",
+            "res B",
+            "ins ns",
+            "load ns",
+            "del ns"
+        );
+        for size in &options.sizes {
+            measure(&options, *workload, *size);
+        }
+    }
+}
+
+fn measure(options: &Options, workload: Workload, size: usize) {
+    let mut generator = Generator::new(workload, size, SEED);
+    let keep = size <= options.scan_max.max(options.atree_max);
+    let mut samples: Vec<Sample> = Vec::new();
+    let resident = resident_bytes();
+    let mut index = MatchIndex::new();
+    let mut loading = Duration::ZERO;
+    let mut batch: Vec<Sample> = Vec::new();
+    for n in 0..size {
+        batch.push(generator.filter());
+        if batch.len() == CHANGES_PER_PUBLISH || n + 1 == size {
+            let first = n + 1 - batch.len();
+            let start = Clock::start();
+            for (id, sample) in (first..).zip(&batch) {
+                insert(&mut index, id, sample);
+            }
+            index.publish(FilterVersion(n as u64));
+            loading += start.elapsed();
+            if keep {
+                samples.append(&mut batch);
+            }
+            batch.clear();
+        }
+    }
+    let resident = if keep { 0 } else { resident_bytes().saturating_sub(resident) / size };
+    let events: Vec<SampleEvent> = (0..EVENTS).map(|n| generator.event(n)).collect();
+    let mut reader = index.reader();
+    let snapshot = reader.snapshot().clone();
+
+    let mut scratch = Scratch::default();
+    let mut out = Vec::new();
+    for sample in &events {
+        snapshot.matches(&sample.event, &mut scratch, &mut out);
+    }
+    let matches = scratch.matches as f64 / events.len() as f64;
+    let candidates = scratch.candidates as f64 / scratch.matches.max(1) as f64;
+
+    let mut ids: Vec<u32> = Vec::new();
+    let read = options.per_event(events.len(), |at| {
+        snapshot.read(&events[at].event, &mut scratch);
+        black_box(&scratch);
+    });
+    let json = options.per_event(events.len(), |at| {
+        ids.clear();
+        snapshot.read(&events[at].event, &mut scratch);
+        snapshot.visit(&events[at].event, &mut scratch, |run| ids.extend_from_slice(run));
+        black_box(&ids);
+    });
+    // An event as numbers: what is left when reading it is taken away.
+    let find = (json - read).max(0.0);
+    let sorted = options.per_event(events.len(), |at| {
+        snapshot.matches(&events[at].event, &mut scratch, &mut out);
+        black_box(&out);
+    });
+    let from: Vec<u32> = (0..matches.ceil() as u32).collect();
+    let copy = options.per_event(1, |_| {
+        ids.clear();
+        ids.extend_from_slice(black_box(&from));
+        black_box(&ids);
+    }) / matches.max(1.0);
+
+    let scan = if size <= options.scan_max { peers::scan(options, &samples, &events) } else { f64::NAN };
+    let atree = if size <= options.atree_max && workload != Workload::Mixed {
+        peers::atree(options, &samples, &events)
+    } else {
+        f64::NAN
+    };
+    let bytes = index.stats().memory_bytes / size;
+    let (inserts, deletes) = change(&mut index, &mut generator, size);
+    println!(
+        "{size:>9} {matches:>9.1} {candidates:>7.2} {find:>10.0} {json:>10.0} {sorted:>10.0} {:>9.2} {copy:>9.2} \
+         {scan:>12.0} {atree:>12.0} {bytes:>7} {resident:>8} {inserts:>8.0} {:>7.0} {deletes:>7.0}",
+        find / matches.max(1.0),
+        loading.as_nanos() as f64 / size as f64,
+    );
+}
+
+fn insert(index: &mut MatchIndex, id: usize, sample: &Sample) {
+    let id = u32::try_from(id).expect("ids are small");
+    let target = Target { shard: Shard((id % SHARDS) as u16), slot: Slot(id / SHARDS / 4) };
+    index.insert(FilterId(id), target, &sample.filter);
+}
+
+/// The time of an insert and of a delete, with their share of publication.
+fn change(index: &mut MatchIndex, generator: &mut Generator, size: usize) -> (f64, f64) {
+    let count = size.min(50_000);
+    let more: Vec<Sample> = (0..count).map(|_| generator.filter()).collect();
+    let start = Clock::start();
+    for (n, sample) in more.iter().enumerate() {
+        insert(index, size + n, sample);
+        if n % CHANGES_PER_PUBLISH == CHANGES_PER_PUBLISH - 1 {
+            index.publish(FilterVersion((size + n) as u64));
+        }
+    }
+    let inserts = start.elapsed();
+    let start = Clock::start();
+    for n in 0..count {
+        // A step that has no factor in common with the sizes visits the filters in a scattered order.
+        let id = n * 7_919 % size;
+        index.remove(FilterId(u32::try_from(id).expect("ids are small")));
+        if n % CHANGES_PER_PUBLISH == CHANGES_PER_PUBLISH - 1 {
+            index.publish(FilterVersion((2 * size + n) as u64));
+        }
+    }
+    let deletes = start.elapsed();
+    (inserts.as_nanos() as f64 / count as f64, deletes.as_nanos() as f64 / count as f64)
+}
+
+/// Resident memory of this process, where the system tells it (Linux).
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
+    resident.unwrap_or_default() * 4096
+}

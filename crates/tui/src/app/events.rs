@@ -1,0 +1,86 @@
+//! Actions on events: why, copy, search in the detail.
+
+use super::overlay::{Overlay, Scroll, Why};
+use super::prompt::PromptKind;
+use super::{App, Screen};
+use crate::data::EventRow;
+use crate::json;
+use crate::message::{Ask, Effect, EventsQuery};
+
+/// What names an event for `GET /explain`: its position, or else its own id.
+#[must_use]
+pub fn event_name(row: &EventRow) -> Option<String> {
+    row.event.position.clone().or_else(|| {
+        let [id] = json::fields(&row.event.json, ["event_id"]);
+        Some(id).filter(|id| !id.is_empty())
+    })
+}
+
+impl App {
+    pub(super) fn explain(&mut self) -> Vec<Effect> {
+        let Some(row) = self.selected_event() else { return Vec::new() };
+        let Some(event) = event_name(&row) else {
+            self.complain("this event has neither a position nor an event_id to ask for");
+            return Vec::new();
+        };
+        // The event must not run away while the answer is read.
+        if self.events.held.is_none() {
+            self.hold_events();
+        }
+        match self.events.query.subscriber.clone() {
+            Some(subscriber) => self.ask_why(subscriber, event),
+            None => {
+                self.open_prompt(PromptKind::Why { event });
+                Vec::new()
+            }
+        }
+    }
+
+    pub(super) fn ask_why(&mut self, subscriber: String, event: String) -> Vec<Effect> {
+        self.events.why_subscriber.clone_from(&subscriber);
+        let (ask, effects) = self.ask(Ask::Explain { subscriber: subscriber.clone(), event: event.clone() });
+        self.overlay = Some(Overlay::Why(Why { ask, subscriber, event, answer: None, scroll: Scroll::default() }));
+        effects
+    }
+
+    /// Shows the events of a subscriber, or of a condition.
+    pub(super) fn watch_events(&mut self, query: EventsQuery) {
+        self.events.query = query;
+        self.events.find = crate::find::Find::default();
+        self.events.detail = false;
+        self.follow();
+        self.go(Screen::Events);
+    }
+
+    /// To the next place in the detail that the filter finds.
+    pub(super) fn search(&mut self, forward: bool) {
+        let Some(row) = self.selected_event() else { return };
+        if self.events.held.is_none() {
+            self.hold_events();
+        }
+        let lines = json::pretty(&row.event.json);
+        let found: Vec<usize> = lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| !self.events.find.found(&json::text(line)).is_empty())
+            .map(|(at, _)| at)
+            .collect();
+        if found.is_empty() {
+            self.say("not found in this event");
+            return;
+        }
+        let n = found.len();
+        let at = self.events.found_at % n;
+        self.events.found_at = if forward { (at + 1) % n } else { (at + n - 1) % n };
+        let line = found[self.events.found_at];
+        self.events.detail_scroll = u16::try_from(line).unwrap_or(u16::MAX);
+        let place = self.events.found_at + 1;
+        self.say(format!("{place} of {n} lines"));
+    }
+
+    /// The id of an event as `y` copies it.
+    pub(super) fn event_id(row: &EventRow) -> String {
+        let [id] = json::fields(&row.event.json, ["event_id"]);
+        if id.is_empty() { row.event.position.clone().unwrap_or_else(|| row.n.to_string()) } else { id }
+    }
+}

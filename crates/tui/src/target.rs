@@ -1,0 +1,135 @@
+//! Which server: flags and environment first, then the context of `evs`, then its file, then the default.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use evs_client::{Client, Config, Token};
+use serde::Deserialize;
+
+use crate::args::Args;
+use crate::config::Environment;
+
+const SERVER_DEFAULT: &str = "http://localhost:8001";
+
+/// The part of `evs`'s configuration that says where servers are. `evs` owns the file and checks the rest of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Contexts {
+    current_context: Option<String>,
+    #[serde(flatten)]
+    defaults: Profile,
+    #[serde(default)]
+    contexts: BTreeMap<String, Profile>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Profile {
+    server: Option<String>,
+    gateway: Option<String>,
+    token_file: Option<PathBuf>,
+}
+
+/// A server, and what to call it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The context's name, or the address.
+    pub name: String,
+    pub server: String,
+    pub client: Client,
+}
+
+impl Contexts {
+    /// # Errors
+    /// If the file is there but is no configuration.
+    pub fn read(environment: &Environment) -> Result<Self, String> {
+        let path = environment.evs_config.clone().unwrap_or_else(|| environment.config_folder().join("config.toml"));
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        }
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| format!("{}: {}", path.display(), error.to_string().trim()))
+    }
+
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.contexts.keys().cloned().collect()
+    }
+
+    /// The server that the command line means, or a context by name.
+    ///
+    /// # Errors
+    /// If the context is unknown or the address is none.
+    pub fn target(&self, args: &Args, switched: Option<&str>) -> Result<Target, String> {
+        let name =
+            switched.map(str::to_owned).or_else(|| args.context.clone()).or_else(|| self.current_context.clone());
+        let empty = Profile::default();
+        let profile = match &name {
+            Some(name) => self
+                .contexts
+                .get(name)
+                .ok_or_else(|| format!("there is no context {name:?}; `evs context list` shows those there are"))?,
+            None => &empty,
+        };
+        // A context chosen inside goes before what the command line said about another server.
+        let flags = switched.is_none();
+        let given = args.server.clone().filter(|_| flags);
+        let is_given = given.is_some();
+        let server = given
+            .or_else(|| profile.server.clone())
+            .or_else(|| self.defaults.server.clone())
+            .unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+        // A gateway of the file does not go with a server of the command line.
+        let from_file = || profile.gateway.clone().or_else(|| self.defaults.gateway.clone()).filter(|_| !is_given);
+        let gateway = args.gateway.clone().filter(|_| flags).or_else(from_file);
+        let mut config = Config::new(&server).map_err(|error| error.to_string())?;
+        if let Some(gateway) = gateway {
+            config = config.with_gateway(&gateway).map_err(|error| error.to_string())?;
+        }
+        let token_file = args
+            .token_file
+            .clone()
+            .filter(|_| flags)
+            .or_else(|| profile.token_file.clone())
+            .or_else(|| self.defaults.token_file.clone());
+        config.token = match (args.token.clone().filter(|_| flags), token_file) {
+            (Some(token), _) => Some(Token::Text(token)),
+            (None, Some(file)) => Some(Token::File(file)),
+            (None, None) => None,
+        };
+        let address = config.server_url.to_string();
+        let short = address.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/');
+        let label = name.filter(|_| !is_given).unwrap_or_else(|| short.to_owned());
+        let client = Client::new(config).map_err(|error| error.to_string())?;
+        Ok(Target { name: label, server: address.trim_end_matches('/').to_owned(), client })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn contexts() -> Contexts {
+        let text = "current_context = \"prod\"\noutput = \"json\"\n[contexts.prod]\nserver = \"https://evs.example\"\n\
+                    gateway = \"https://ws.example\"\n[contexts.dev]\nserver = \"localhost:9001\"\n";
+        Contexts::parse(text, Path::new("config.toml")).unwrap()
+    }
+
+    #[test]
+    fn flags_go_before_the_context_and_the_context_before_the_default() {
+        let target = |args: &[&str], switched| {
+            let args = Args::parse_from(["evs-tui"].iter().chain(args));
+            contexts().target(&args, switched).map(|t| (t.name, t.server))
+        };
+        let pair = |a: &str, b: &str| Ok((a.to_owned(), b.to_owned()));
+        assert_eq!(target(&[], None), pair("prod", "https://evs.example"));
+        assert_eq!(target(&["-c", "dev"], None), pair("dev", "http://localhost:9001"));
+        assert_eq!(target(&["--server", "http://x:1"], None), pair("x:1", "http://x:1"));
+        assert_eq!(target(&["--server", "http://x:1"], Some("dev")), pair("dev", "http://localhost:9001"));
+        assert!(target(&["-c", "nope"], None).unwrap_err().contains("nope"));
+    }
+}

@@ -1,0 +1,75 @@
+//! The operator's log: what happened, newest last.
+
+use evs_api::oplog::Level;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+
+use super::subscribers::find_title;
+use super::table::{self, Column, Rows, column};
+use super::ui::Ui;
+use crate::message::Topic;
+use crate::theme::Role;
+
+const COLUMNS: [Column; 5] = [
+    column("time", 12, 1),
+    column("level", 7, 0),
+    column("kind", 13, 2),
+    column("subscriber", 12, 3),
+    column("message", 16, 0).grows(),
+];
+
+pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
+    let app = ui.app;
+    let rows = app.log_rows();
+    let mut title = vec![(Role::Title, format!("Log {} ", rows.len()))];
+    match app.log.level {
+        Level::Info => {}
+        Level::Warn => title.push((Role::Found, "warnings and errors ".into())),
+        Level::Error => title.push((Role::Found, "errors ".into())),
+    }
+    find_title(&mut title, &app.log.find, rows.len(), false);
+    if app.log.following {
+        title.push((Role::Muted, " following".into()));
+    } else {
+        let at = app.log.list.selected;
+        let below = rows.iter().rev().take_while(|e| Some(e.id) != at).count();
+        title.push((Role::Badge, format!(" {below} below: G ")));
+    }
+    let failure = app.data().failures.get(&Topic::Log);
+    if let (Some(failure), false) = (failure, rows.is_empty()) {
+        title.push((Role::Bad, format!(" {}", ui.failure(failure))));
+    }
+    let inner = ui.pane(area, buf, 0, &title);
+    if rows.is_empty() {
+        let text = match failure {
+            Some(failure) => ui.failure(failure),
+            None if app.log.find.is_active() || app.log.level != Level::Info => "nothing of this kind".into(),
+            None => "nothing happened yet: connections, gaps, slow consumers and dead letters show here".into(),
+        };
+        ui.note(inner, buf, Role::Muted, &text);
+        return;
+    }
+    let list = &app.log.list;
+    let selected = rows.iter().position(|e| list.selected == Some(e.id));
+    let offset = list.window(rows.len(), selected, usize::from(inner.height.saturating_sub(1)));
+    let this: &Ui<'_> = ui;
+    let cell = |row: usize, c: usize| {
+        let entry = rows[row];
+        match c {
+            0 => (Role::Muted, this.time(entry.time_ms)),
+            1 => match entry.level {
+                Level::Info => (Role::Muted, "  info".into()),
+                Level::Warn => (Role::Warn, format!("{} warn", this.sym.slow)),
+                Level::Error => (Role::Bad, format!("{} error", this.sym.bad)),
+            },
+            2 => (Role::Text, entry.kind.clone()),
+            3 => (Role::Text, entry.subscriber.clone().unwrap_or_default()),
+            _ => (Role::Text, entry.message.clone()),
+        }
+    };
+    let is_marked = |row: usize| app.log.marks.contains(&rows[row].id);
+    let table_rows = Rows { len: rows.len(), offset, selected, is_marked: &is_marked, cell: &cell };
+    let mut out = Ui::new(app);
+    table::draw(&mut out, inner, buf, &COLUMNS, None, &table_rows);
+    ui.take_hits(out);
+}

@@ -1,0 +1,216 @@
+//! Any sequence of changes and events: the index answers as the oracle does.
+#![no_main]
+
+use std::collections::BTreeMap;
+
+use arbitrary::Arbitrary;
+use bytes::Bytes;
+use evs_core::filter::ast::Literal;
+use evs_core::index::{Match, MatchIndex, Scratch, Target};
+use evs_core::{Event, Filter, FilterId, FilterVersion, Shard, Slot};
+use libfuzzer_sys::fuzz_target;
+
+#[derive(Arbitrary, Debug)]
+enum Step<'a> {
+    Insert { id: u8, slot: u8, types: Vec<Word>, tiers: Vec<Word>, min_amount: Option<Number>, where_: &'a str },
+    /// A conjunction or disjunction of simple tests, which random text seldom is.
+    Compose { id: u8, any: bool, tests: Vec<(Field, Test)> },
+    Remove { id: u8 },
+    Event { text: &'a str },
+    Fields { values: Vec<(Field, Json)> },
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Word {
+    A,
+    Ab,
+    Abc,
+    Accent,
+    Empty,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Number {
+    Small(i8),
+    Large(i64),
+    Unsigned(u64),
+    Double(f64),
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Field {
+    Type,
+    Tier,
+    Amount,
+    Nested,
+    Item,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Test {
+    Number(u8, Number),
+    Word(u8, Word),
+    Between(Number, Number),
+    In(Word, Number),
+    NotIn(Word, Number),
+    Has,
+    HasNot,
+    Bare,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Json {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Word(Word),
+    Empty,
+}
+
+impl Word {
+    fn text(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::Ab => "ab",
+            Self::Abc => "abc",
+            Self::Accent => "é",
+            Self::Empty => "",
+        }
+    }
+}
+
+impl Number {
+    fn literal(self) -> Literal {
+        match self {
+            Self::Small(n) => Literal::Int(n.into()),
+            Self::Large(n) => Literal::Int(n),
+            Self::Unsigned(n) => Literal::Uint(n),
+            Self::Double(n) => Literal::Double(if n.is_finite() { n } else { 0.5 }),
+        }
+    }
+
+    fn json(self) -> serde_json::Value {
+        match self.literal() {
+            Literal::Int(n) => n.into(),
+            Literal::Uint(n) => n.into(),
+            Literal::Double(n) => n.into(),
+            _ => serde_json::Value::Null,
+        }
+    }
+
+    /// As a `where` expression writes it.
+    fn text(self) -> String {
+        match self.literal() {
+            Literal::Int(n) => n.to_string(),
+            Literal::Uint(n) => format!("{n}u"),
+            Literal::Double(n) => format!("{n:?}"),
+            _ => "0".into(),
+        }
+    }
+}
+
+impl Field {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Type => "event_type",
+            Self::Tier => "user_tier",
+            Self::Amount => "amount",
+            Self::Nested => "device.os",
+            Self::Item => "tags[0]",
+        }
+    }
+}
+
+impl Test {
+    fn text(self, field: Field) -> String {
+        let field = field.text();
+        match self {
+            Self::Number(op, n) => format!("{field} {} {}", OPS[op as usize % OPS.len()], n.text()),
+            Self::Word(op, word) => match op % 10 {
+                op @ 0..6 => format!("{field} {} \"{}\"", OPS[op as usize], word.text()),
+                6 => format!("{field}.startsWith(\"{}\")", word.text()),
+                7 => format!("!{field}.startsWith(\"{}\")", word.text()),
+                8 => format!("{field}.endsWith(\"{}\")", word.text()),
+                _ => format!("{field}.contains(\"{}\")", word.text()),
+            },
+            Self::Between(low, high) => format!("{field} >= {} && {field} < {}", low.text(), high.text()),
+            Self::In(word, n) => format!("{field} in [\"{}\", {}, true]", word.text(), n.text()),
+            Self::NotIn(word, n) => format!("!({field} in [\"{}\", {}])", word.text(), n.text()),
+            Self::Has => "has(amount)".into(),
+            Self::HasNot => "!has(device.os)".into(),
+            Self::Bare => field.into(),
+        }
+    }
+}
+
+const OPS: [&str; 6] = ["==", "!=", "<", "<=", ">", ">="];
+
+fn event(values: &[(Field, Json)]) -> String {
+    let mut map = serde_json::Map::new();
+    for (field, value) in values {
+        let value = match value {
+            Json::Null => serde_json::Value::Null,
+            Json::Bool(value) => (*value).into(),
+            Json::Number(n) => n.json(),
+            Json::Word(word) => word.text().into(),
+            Json::Empty => serde_json::json!({}),
+        };
+        match field {
+            Field::Nested => _ = map.insert("device".into(), serde_json::json!({ "os": value })),
+            Field::Item => _ = map.insert("tags".into(), serde_json::json!([value])),
+            field => _ = map.insert(field.text().into(), value),
+        }
+    }
+    serde_json::Value::Object(map).to_string()
+}
+
+fuzz_target!(|steps: Vec<Step<'_>>| {
+    let mut index = MatchIndex::new();
+    let mut reader = index.reader();
+    let mut oracle: BTreeMap<FilterId, (Target, Filter)> = BTreeMap::new();
+    let (mut scratch, mut found) = (Scratch::default(), Vec::new());
+    let insert = |index: &mut MatchIndex, oracle: &mut BTreeMap<_, _>, id: u8, slot: u8, filter: Filter| {
+        let target = Target { shard: Shard(u16::from(slot % 3)), slot: Slot(slot.into()) };
+        index.insert(FilterId(id.into()), target, &filter);
+        oracle.insert(FilterId(id.into()), (target, filter));
+    };
+    for (version, step) in (1..).zip(steps) {
+        let text = match step {
+            Step::Insert { id, slot, types, tiers, min_amount, where_ } => {
+                let words = |words: Vec<Word>| words.into_iter().map(|word| word.text().into()).collect();
+                let where_ = (!where_.is_empty()).then_some(where_);
+                let min_amount = min_amount.map(Number::literal);
+                if let Ok(filter) = Filter::new(words(types), words(tiers), min_amount, where_) {
+                    insert(&mut index, &mut oracle, id, slot, filter);
+                }
+                continue;
+            }
+            Step::Compose { id, any, tests } => {
+                let tests: Vec<String> = tests.iter().map(|(field, test)| format!("({})", test.text(*field))).collect();
+                let text = tests.join(if any { " || " } else { " && " });
+                if let Ok(filter) = Filter::new(vec![], vec![], None, Some(&text)) {
+                    insert(&mut index, &mut oracle, id, id, filter);
+                }
+                continue;
+            }
+            Step::Remove { id } => {
+                let removed = index.remove(FilterId(id.into()));
+                assert_eq!(removed, oracle.remove(&FilterId(id.into())).is_some());
+                continue;
+            }
+            Step::Event { text } => text.to_owned(),
+            Step::Fields { values } => event(&values),
+        };
+        let Ok(event) = Event::parse(Bytes::from(text)) else { continue };
+        index.publish(FilterVersion(version));
+        reader.snapshot().matches(&event, &mut scratch, &mut found);
+        let value = event.value();
+        let mut wanted: Vec<Match> = oracle
+            .iter()
+            .filter(|(_, (_, filter))| filter.matches_value(&value))
+            .map(|(id, (target, _))| Match { target: *target, filter: *id })
+            .collect();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{event:?}");
+    }
+});
