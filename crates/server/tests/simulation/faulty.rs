@@ -23,7 +23,8 @@ use tokio::sync::watch;
 pub(crate) enum Mutation {
     /// Whoever appends is taken for the owner, wherever its batch begins.
     NoFence,
-    /// Whatever names an epoch is taken to name the present one.
+    /// All lives of a shard look like one: whatever names an epoch is taken to name the present one, and no answer tells
+    /// another.
     NoEpochCheck,
     /// What was lost to retention is not told.
     NoFloor,
@@ -137,6 +138,15 @@ impl FaultyQueue {
         }
     }
 
+    /// What the node is told of an epoch.
+    fn told(&self, epoch: Epoch) -> Epoch {
+        if self.mutation == Some(Mutation::NoEpochCheck) { Epoch(7) } else { epoch }
+    }
+
+    fn told_state(&self, state: ShardState) -> ShardState {
+        ShardState { epoch: self.told(state.epoch), ..state }
+    }
+
     async fn altered(&self, shard: Shard, mut append: Append) -> PortResult<Append> {
         append.epoch = self.present(shard, append.epoch).await?;
         if let Some(entry) = &mut append.entry {
@@ -165,14 +175,15 @@ impl DeliveryQueue for FaultyQueue {
     }
 
     async fn open(&self, shard: Shard, version: FilterVersion) -> PortResult<ShardState> {
-        self.through(self.queue.open(shard, version)).await
+        self.through(self.queue.open(shard, version)).await.map(|state| self.told_state(state))
     }
 
     async fn state(&self, shard: Shard) -> PortResult<ShardState> {
-        self.through(self.queue.state(shard)).await
+        self.through(self.queue.state(shard)).await.map(|state| self.told_state(state))
     }
 
     async fn raise(&self, shard: Shard, epoch: Epoch, version: FilterVersion) -> PortResult<bool> {
+        let epoch = self.present(shard, epoch).await?;
         self.through(self.queue.raise(shard, epoch, version)).await
     }
 
@@ -204,22 +215,34 @@ impl DeliveryQueue for FaultyQueue {
     }
 
     async fn snapshot(&self, shard: Shard) -> PortResult<Snapshot> {
-        self.through(self.queue.snapshot(shard)).await
+        let snapshot = self.through(self.queue.snapshot(shard)).await?;
+        Ok(Snapshot { state: self.told_state(snapshot.state), ..snapshot })
     }
 
     async fn tail(&self, shard: Shard, after: u64, bytes_max: usize, wait: Duration) -> PortResult<Tail> {
-        self.through(self.queue.tail(shard, after, bytes_max, wait)).await
+        let mut tail = self.through(self.queue.tail(shard, after, bytes_max, wait)).await?;
+        tail.state = self.told_state(tail.state);
+        for (_, entry) in &mut tail.entries {
+            let epoch = self.told(entry.epoch);
+            if epoch != entry.epoch {
+                Arc::make_mut(entry).epoch = epoch;
+            }
+        }
+        Ok(tail)
     }
 
     async fn compact(&self, shard: Shard, plan: &Plan) -> PortResult<bool> {
         let spills = plan.spills.len() as u64;
-        let done = self.through(self.queue.compact(shard, plan)).await?;
+        let plan = Plan { epoch: self.present(shard, plan.epoch).await?, ..plan.clone() };
+        let done = self.through(self.queue.compact(shard, &plan)).await?;
         self.count(|counts| counts.spilled += if done { spills } else { 0 });
         Ok(done)
     }
 
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
         let mut attached = self.through(self.queue.attach(shard, slot, consumer, start)).await?;
+        attached.state = self.told_state(attached.state);
+        attached.row_epoch = self.told(attached.row_epoch);
         if self.mutation == Some(Mutation::NoFloor) {
             attached.lost = Seq(0);
         }
@@ -228,6 +251,7 @@ impl DeliveryQueue for FaultyQueue {
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {
         let mut read = self.through(self.queue.read(shard, slot, from, max)).await?;
+        read.state = self.told_state(read.state);
         if self.mutation == Some(Mutation::NoFloor) {
             read.lost = Seq(0);
         }

@@ -8,6 +8,7 @@
 #[path = "../crash/checker.rs"]
 mod checker;
 mod faulty;
+mod window;
 mod world;
 
 use std::fmt::Write as _;

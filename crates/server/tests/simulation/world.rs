@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checker::{self, Produced, Received, Verdict, WANTED, Wanted, must};
 use crate::faulty::{Counts, FaultyQueue, Mutation};
+use crate::window::Window;
 
 const PARTITIONS: u32 = 3;
 const STEPS: u32 = 30;
@@ -408,36 +409,18 @@ fn client(address: SocketAddr) -> Client {
     Client::new(evs_client::Config::new(&format!("http://{address}")).unwrap()).unwrap()
 }
 
-/// Stores its cursor with each event, then acks; now and then dies and comes back with what it stored.
+/// Follows one queue; now and then dies and comes back with the cursor that it stored.
 async fn follow(client: Client, id: String, name: String, received: Arc<Mutex<Received>>, mut dice: SmallRng) {
-    let mut cursor: Option<String> = None;
+    let mut window = Window::default();
     loop {
-        let options = Options { consumer: Some(name.clone()), cursor: cursor.clone(), ..Options::default() };
+        let options = Options { consumer: Some(name.clone()), cursor: window.cursor.clone(), ..Options::default() };
         let Ok(mut deliveries) = client.subscribe(&id, options) else { return };
-        let mut left = dice.random_range(10..200_u32);
-        while left > 0 {
-            match deliveries.next().await {
-                Some(Ok(StreamItem::Event(delivery))) => {
-                    left -= 1;
-                    let event: Value = serde_json::from_str(delivery.data.get()).unwrap();
-                    received.lock().unwrap().ids.push(event["n"].as_u64().unwrap());
-                    cursor = deliveries.cursor();
-                    deliveries.ack(&delivery);
-                }
-                Some(Ok(StreamItem::Gap(gap))) => {
-                    cursor = deliveries.cursor();
-                    // A gap of unknown size says only that nothing more can be said; what is missing is counted.
-                    if gap.to.is_some() {
-                        received.lock().unwrap().gaps.push(format!("{gap:?}"));
-                    }
-                }
-                Some(Ok(StreamItem::Checkpoint { .. })) => cursor = deliveries.cursor(),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => {
-                    sleep(Duration::from_millis(50)).await;
-                    break;
-                }
-            }
+        for _ in 0..dice.random_range(10..200_u32) {
+            let Some(Ok(item)) = deliveries.next().await else {
+                sleep(Duration::from_millis(50)).await;
+                break;
+            };
+            window.handle(&item, &deliveries, &received);
         }
     }
 }
