@@ -1,6 +1,7 @@
 //! Settings: flags, then `EVS_…`, then `evs.toml`, then defaults. One table says it all, so that the flag, the
 //! variable, the key in the file and the default of a setting cannot drift apart.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,32 @@ pub enum Durability {
     Full,
     /// After the write: survives a crash of the process; a power loss may undo the last moments.
     Relaxed,
+}
+
+/// What goes to librdkafka as it is. Written `[kafka.properties]` in the file, and `name=value;name=value` elsewhere.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaSettings {
+    pub properties: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values may be passwords.
+        f.debug_set().entries(self.properties.keys()).finish()
+    }
+}
+
+impl std::str::FromStr for KafkaSettings {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let pairs = text.split(';').filter(|pair| !pair.trim().is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not name=value"))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        });
+        Ok(Self { properties: pairs.collect::<Result<_, String>>()? })
+    }
 }
 
 macro_rules! settings {
@@ -88,6 +115,8 @@ settings! {
     gateway_addr: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8003)), "EVS_GATEWAY_ADDR";
     /// Event log: `sqlite`, or `kafka://host:9092/topic`
     event_log: String = "sqlite".into(), "EVS_EVENT_LOG";
+    /// Properties of librdkafka, such as `security.protocol=SASL_SSL;sasl.username=…`
+    kafka: KafkaSettings = KafkaSettings::default(), "EVS_KAFKA_PROPERTIES", [long = "kafka-properties"];
     /// Delivery queue: `sqlite`, `redis://host:6379`, `rediss://…`, or `redis+cluster://host:7000,host:7001`
     delivery_queue: String = "sqlite".into(), "EVS_DELIVERY_QUEUE";
     /// Filter store: `sqlite`, or `postgres://user:password@host/database`

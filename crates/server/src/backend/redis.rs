@@ -94,13 +94,18 @@ struct ShardContact {
 }
 
 impl RedisQueue {
-    /// Opens `redis://host:6379/0`, `rediss://…`, or `redis+cluster://host:7000,host:7001` (`rediss+cluster://…`). A
-    /// server that cannot be reached now is no error: it is asked again with every call.
+    /// Opens `redis://host:6379/0`, `rediss://…`, or `redis+cluster://host:7000,host:7001` (`rediss+cluster://…`), each
+    /// with `?prefix=name` for several installations in one Redis. A server that cannot be reached now is no error: it
+    /// is asked again with every call.
     ///
     /// # Errors
     /// A sentence that says what is wrong with the URL, or that the store was made with another number of shards.
-    pub async fn open(url: &str, options: RedisOptions, clock: Clock) -> anyhow::Result<Self> {
-        let link = |timeout| Link::new(url, timeout);
+    pub async fn open(url: &str, mut options: RedisOptions, clock: Clock) -> anyhow::Result<Self> {
+        let (url, prefix) = split_prefix(url);
+        if let Some(prefix) = prefix {
+            options.prefix = prefix;
+        }
+        let link = |timeout| Link::new(&url, timeout);
         let shards = (0..options.shards).map(|_| {
             Ok(ShardContact {
                 tail: link(BLOCK_MAX + RESPONSE_TIMEOUT)?,
@@ -197,6 +202,15 @@ impl RedisQueue {
     }
 }
 
+/// Takes `prefix=…` out of the URL's parameters; the others are for the client.
+fn split_prefix(url: &str) -> (String, Option<String>) {
+    let Some((base, query)) = url.split_once('?') else { return (url.to_owned(), None) };
+    let (own, others): (Vec<&str>, Vec<&str>) = query.split('&').partition(|pair| pair.starts_with("prefix="));
+    let prefix = own.last().and_then(|pair| pair.strip_prefix("prefix=")).map(str::to_owned);
+    let url = if others.is_empty() { base.to_owned() } else { format!("{base}?{}", others.join("&")) };
+    (url, prefix)
+}
+
 /// The first word of the first error that the server answered.
 fn code(error: &redis::RedisError) -> Option<String> {
     let errors = error.clone().into_server_errors()?;
@@ -215,5 +229,19 @@ fn port_error(error: redis::RedisError) -> PortError {
         Some("OOM" | "MISCONF") => PortError::Full { what: WHAT, cause },
         Some("WRONGTYPE") => PortError::Damaged { what: WHAT, cause },
         _ => PortError::Unavailable { what: WHAT, cause },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_taken_out_of_the_url() {
+        let split = |url| split_prefix(url);
+        assert_eq!(split("redis://a:1/0"), ("redis://a:1/0".to_owned(), None));
+        assert_eq!(split("redis://a:1/0?prefix=x"), ("redis://a:1/0".to_owned(), Some("x".to_owned())));
+        let both = split("redis://a:1?protocol=resp3&prefix=x");
+        assert_eq!(both, ("redis://a:1?protocol=resp3".to_owned(), Some("x".to_owned())));
     }
 }

@@ -21,7 +21,8 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     fn shards(&self) -> u16;
 
     /// Makes the shard where it is missing, and a new epoch where the store may have lost what a client has seen;
-    /// raises its minimum filter version to `version` when it makes an epoch (rule 23).
+    /// raises its minimum filter version to `version` when it makes an epoch (rule 23). Any other step that is the first
+    /// to meet such a store makes the epoch, too; until `open` gives it a version, `claim` and `raise` are refused in it.
     async fn open(&self, shard: Shard, version: FilterVersion) -> PortResult<ShardState>;
 
     async fn state(&self, shard: Shard) -> PortResult<ShardState>;
@@ -39,7 +40,8 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     async fn snapshot(&self, shard: Shard) -> PortResult<Snapshot>;
 
     /// Entries after `after`, about `bytes_max` at the most, and the state read with or after them. Waits up to
-    /// `wait` for the first. Cancel-safe.
+    /// `wait` for the first. What an earlier epoch has left in the log is the beginning of the present one, and is
+    /// answered as its own. Cancel-safe.
     async fn tail(&self, shard: Shard, after: u64, bytes_max: usize, wait: Duration) -> PortResult<Tail>;
 
     /// One step of compaction: only at exactly `plan.epoch` and `plan.at`; a spill that is acked by now is left out.

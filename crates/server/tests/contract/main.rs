@@ -16,6 +16,7 @@ mod kafka;
 mod memory;
 mod postgres;
 mod redis;
+mod redis_faults;
 mod same_answers;
 mod services;
 mod sqlite;
