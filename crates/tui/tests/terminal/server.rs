@@ -71,12 +71,13 @@ fn a_walk_through_a_server() {
     pty.press("3A");
     pty.until("all events", |s| s.contains("Events all ● live") && s.contains("page_view"));
     pty.press("wamount > 100\r");
-    pty.until("the condition", |s| s.contains("where amount > 100") && s.contains("{\"event_id"));
+    pty.until("the condition", |s| s.contains("where amount > 100") && !s.contains("well formed") && s.contains("{\"event_id"));
     pty.press("\x1b[A\r");
     pty.until("the detail", |s| s.contains("\"event_id\"") && s.contains("new below"));
     pty.press("xfraud-desk\r");
     pty.until("why", |s| s.contains("Why: event") && s.contains("amount >= 200") && s.contains("saw"));
     pty.press("\x1b");
+    pty.until("closed", |s| !s.contains("Why: event"));
     // A filter, tried, saved and deleted.
     pty.press("4");
     pty.until("the filters", |s| s.contains("fraud-desk") && s.contains("active"));
