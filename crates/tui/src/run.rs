@@ -161,7 +161,7 @@ impl Screen {
 
     fn draw(&mut self, app: &App, guard: &mut Guard) -> std::io::Result<()> {
         let mut hits = Hits::default();
-        guard.terminal.draw(|frame| hits = view(app, frame))?;
+        guard.draw(|frame| hits = view(app, frame))?;
         self.hits = hits;
         self.drawn = Instant::now();
         self.due = None;

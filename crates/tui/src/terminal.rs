@@ -7,8 +7,11 @@ use base64::Engine as _;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste};
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
-use ratatui::crossterm::{cursor, execute};
+use ratatui::crossterm::terminal::{
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
+};
+use ratatui::crossterm::{cursor, execute, queue};
 
 /// Whether it is ours now, so that giving it back twice (panic hook and drop) does no harm.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -79,6 +82,16 @@ impl Guard {
         self.enter()
     }
 
+    /// One picture, which terminals that know synchronized output show at once and not line by line.
+    ///
+    /// # Errors
+    /// If the terminal does not take it.
+    pub fn draw(&mut self, picture: impl FnOnce(&mut ratatui::Frame<'_>)) -> io::Result<()> {
+        queue!(io::stdout(), BeginSynchronizedUpdate)?;
+        self.terminal.draw(picture)?;
+        execute!(io::stdout(), EndSynchronizedUpdate)
+    }
+
     /// The text into the clipboard of the terminal, however far away it is (OSC 52; tmux passes it on if
     /// `set-clipboard` is on).
     ///
@@ -109,7 +122,7 @@ impl Drop for Guard {
 /// Everything undone, as far as it was done; errors are of no use here.
 fn give_back() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let _ = execute!(io::stdout(), DisableMouseCapture, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
+        let _ = execute!(io::stdout(), EndSynchronizedUpdate, DisableMouseCapture, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
         let _ = disable_raw_mode();
     }
 }

@@ -133,6 +133,13 @@ fn scrolling_up_leaves_the_tail_and_the_end_follows_again() {
 }
 
 #[test]
+fn nothing_is_held_before_the_first_event() {
+    let mut stage = stage();
+    stage.press("3 w \"amount > 100000\" enter up enter");
+    assert!(stage.app.events.held.is_none(), "what comes would be hidden");
+}
+
+#[test]
 fn a_pause_freezes_the_view_while_collection_goes_on() {
     let mut stage = stage();
     stage.press("space");

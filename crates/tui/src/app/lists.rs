@@ -151,6 +151,9 @@ impl App {
                 return;
             }
             self.hold_events();
+            if self.events.held.is_none() {
+                return;
+            }
         }
         let keys: Vec<u64> = self.event_rows().iter().map(|row| row.n).collect();
         self.events.list.step(&keys, by);
@@ -160,6 +163,10 @@ impl App {
     /// Keeps the rows that are shown, with the cursor on the newest.
     pub(super) fn hold_events(&mut self) {
         let ring = &self.data().events;
+        // Holding nothing would hide what comes.
+        if ring.rows().is_empty() {
+            return;
+        }
         let held = Held { rows: ring.rows().iter().cloned().collect(), arrived: ring.arrived };
         self.events.held = Some(held);
         let keys: Vec<u64> = self.event_rows().iter().map(|row| row.n).collect();

@@ -75,7 +75,8 @@ impl<'a> Ui<'a> {
         if area.width > 4 && area.height > 0 {
             let mut room = usize::from(area.width) - 4;
             let mut spans = Vec::new();
-            for (role, text) in title {
+            for (at, (role, text)) in title.iter().enumerate() {
+                let text = if at + 1 == title.len() { text.trim_end() } else { text };
                 let text = format::cut(text, room, self.sym.ellipsis);
                 room -= format::width(&text).min(room);
                 spans.push(self.span(*role, text));

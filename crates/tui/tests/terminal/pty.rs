@@ -20,9 +20,14 @@ pub(crate) struct Pty {
 }
 
 struct Shown {
+    /// The screen, and whether the program has ended.
     parser: Mutex<(vt100::Parser, bool)>,
     changed: Condvar,
 }
+
+/// Around each picture: synchronized output.
+const BEGIN: &[u8] = b"\x1b[?2026h";
+const END: &[u8] = b"\x1b[?2026l";
 
 pub(crate) fn binary() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_evs-tui"))
@@ -59,10 +64,18 @@ impl Pty {
         let theirs = shown.clone();
         std::thread::spawn(move || {
             let mut bytes = [0; 16 * 1024];
+            let mut waiting = Vec::new();
             loop {
                 let n = output.read(&mut bytes).unwrap_or(0);
+                waiting.extend_from_slice(&bytes[..n]);
+                // Half a picture is no state of the program: it is looked at when it is whole.
+                let begun = waiting.windows(BEGIN.len()).rposition(|w| w == BEGIN);
+                let is_half = begun.is_some_and(|at| !waiting[at..].windows(END.len()).any(|w| w == END));
+                if is_half && n > 0 {
+                    continue;
+                }
                 let mut parser = theirs.parser.lock().unwrap();
-                parser.0.process(&bytes[..n]);
+                parser.0.process(&std::mem::take(&mut waiting));
                 parser.1 = n == 0;
                 theirs.changed.notify_all();
                 if n == 0 {

@@ -1,11 +1,9 @@
-//! The real binary in a real (pseudo) terminal: every view, sizes, keys, signals; and the terminal as it was afterwards.
-
-mod pty;
+//! The demo: every view, sizes, keys, signals; and the terminal as it was afterwards.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pty::{Pty, binary};
+use crate::pty::{Pty, binary};
 
 #[test]
 fn a_walk_through_the_demo() {
@@ -84,7 +82,7 @@ fn signals_end_it_and_restore_the_terminal() {
 #[test]
 fn a_panic_restores_the_terminal_before_it_is_printed() {
     let this = std::env::current_exe().unwrap();
-    let arguments = ["--ignored", "--exact", "panics_with_the_terminal_taken", "--nocapture"];
+    let arguments = ["--ignored", "--exact", "demo::panics_with_the_terminal_taken", "--nocapture"];
     let mut pty = Pty::start(&this, &arguments, &[], (80, 24));
     pty.until("the panic", |s| s.contains("on purpose"));
     assert_ne!(pty.exit_code(), 0);
