@@ -15,7 +15,7 @@ mod window;
 pub use codec::DecodeError;
 pub(crate) use codec::{Input as CodecInput, put as codec_put};
 pub use entry::{Entry, EntryBuilder, EntryEvent, Route};
-pub use window::{Found, Window, WindowError};
+pub use window::{Found, Place, Window, WindowError};
 
 /// How far the log is folded into the base: entries `..=n` are folded and trimmed, entries `n+1..=m` are folded for
 /// slots below `a` (rule 2). At rest `m == n` and `a == 0`.

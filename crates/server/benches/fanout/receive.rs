@@ -13,6 +13,9 @@ use crate::server::Server;
 /// Acks are cumulative: one for so many deliveries.
 const ACK_EVERY: u64 = 64;
 
+/// Room for one read.
+const READ_BYTES: usize = 256 * 1024;
+
 /// Every so many deliveries a latency is noted.
 const SAMPLE_EVERY: u64 = 16;
 
@@ -52,8 +55,14 @@ pub(crate) struct Receivers {
 impl Receivers {
     pub(crate) fn connect(server: &Server, sockets: usize, acks: bool, counters: Arc<Counters>) -> Self {
         let poll = Poll::new().expect("epoll");
-        let mut receivers = Vec::with_capacity(sockets);
+        let mut all = Self { poll, receivers: Vec::with_capacity(sockets), acks, counters };
+        let mut events = Events::with_capacity(1024);
+        let mut buffer = vec![0; READ_BYTES];
         for number in 0..sockets {
+            // Those that are connected already are pinged while the rest is connecting.
+            if number % 64 == 63 {
+                all.turn(&mut events, &mut buffer, Duration::ZERO);
+            }
             let mut stream = std::net::TcpStream::connect(server.gateway).expect("a connection");
             stream.set_nodelay(true).expect("a socket");
             let protocol = if acks { "sec-websocket-protocol: evs.v1.json\r\n" } else { "" };
@@ -74,27 +83,31 @@ impl Receivers {
             assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
             stream.set_nonblocking(true).expect("a socket");
             let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(number), Interest::READABLE).expect("epoll");
-            receivers.push(Receiver { stream, partial: answer.split_off(end), next: 1 });
+            all.poll.registry().register(&mut stream, Token(number), Interest::READABLE).expect("epoll");
+            all.receivers.push(Receiver { stream, partial: answer.split_off(end), next: 1 });
+            all.read(number, &mut buffer);
         }
-        Self { poll, receivers, acks, counters }
+        all
     }
 
     /// Receives until told to stop; answers its own time on the processor.
     pub(crate) fn run(&mut self) -> Duration {
         let mut events = Events::with_capacity(1024);
-        let mut bytes = vec![0; 256 * 1024];
-        (0..self.receivers.len()).for_each(|number| self.read(number, &mut bytes));
+        let mut buffer = vec![0; READ_BYTES];
         while !self.counters.stop.load(Ordering::Relaxed) {
-            match self.poll.poll(&mut events, Some(Duration::from_millis(100))) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                polled => polled.expect("epoll"),
-            }
-            for event in &events {
-                self.read(event.token().0, &mut bytes);
-            }
+            self.turn(&mut events, &mut buffer, Duration::from_millis(100));
         }
         thread_cpu()
+    }
+
+    fn turn(&mut self, events: &mut Events, buffer: &mut [u8], wait: Duration) {
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return,
+            polled => polled.expect("epoll"),
+        }
+        for event in &*events {
+            self.read(event.token().0, buffer);
+        }
     }
 
     fn read(&mut self, number: usize, bytes: &mut [u8]) {

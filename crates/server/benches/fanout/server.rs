@@ -27,6 +27,7 @@ impl Server {
             .args(["--gateway-addr", &gateway.to_string(), "--queue-shards", &shards.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("the server");
         let server = Self { child, api, gateway, _folder: folder };

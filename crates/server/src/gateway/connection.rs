@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evs_api::frames::{CloseCode, ServerFrame};
+use evs_core::log::Place;
 use evs_core::{Filter, SubscriberId, limits};
 
 use super::dispatcher::Dispatcher;
@@ -60,6 +61,8 @@ pub(super) struct State {
     pub(super) subject: Option<Box<Subject>>,
     /// The client has no credit: its next ack marks it.
     pub(super) starved: bool,
+    /// Where the newest delivery that came from the window lies in it.
+    pub(super) place: Option<Place>,
     /// The unsent rest of what was written; while there is one, no delivery is added.
     pending: Vec<u8>,
     /// When the close frame was sent.
@@ -89,7 +92,7 @@ impl Connection {
     pub(super) fn new(parts: Parts, session: Session, feed: Feed) -> Self {
         let Parts { attached, subscriber, generation, sink, dispatcher, condition, subject, place } = parts;
         let state =
-            State { session, feed, subject, starved: false, pending: Vec::new(), closing_ms: None, left: false };
+            State { session, feed, subject, starved: false, place: None, pending: Vec::new(), closing_ms: None, left: false };
         Self {
             attached,
             subscriber,

@@ -8,7 +8,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evs_core::log::{Entry, Found};
+use evs_core::log::{Entry, Found, Place};
 use evs_core::{ConsumerName, Seq, Shard, Slot};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -214,6 +214,8 @@ type Finds = Vec<Found>;
 struct Want {
     connection: Arc<Connection>,
     next: Seq,
+    /// Where the delivery before it lies, if it came from the window.
+    after: Option<Place>,
     max: usize,
     look: Look,
 }

@@ -113,9 +113,9 @@ impl Pump {
                 let max = state.session.credit(&self.dispatcher.limits);
                 state.starved = max == 0;
                 if state.takes_deliveries() && max > 0 {
-                    let next = state.session.next();
+                    let (next, after) = (state.session.next(), state.place);
                     drop(state);
-                    self.wants.push(Want { connection, next, max, look: Look::CaughtUp });
+                    self.wants.push(Want { connection, next, after, max, look: Look::CaughtUp });
                 } else {
                     self.dispatcher.note(&connection, &state, false);
                 }
@@ -149,7 +149,7 @@ impl Pump {
                     let top = hot.window.top(slot);
                     want.look = if want.next > top {
                         Look::CaughtUp
-                    } else if hot.window.find_into(slot, want.next, want.max, found) {
+                    } else if hot.window.find_into(slot, want.next, want.max, want.after, found) {
                         let all = found.last().is_some_and(|last| last.seq == top);
                         Look::Found { from, to: found.len(), all }
                     } else {
@@ -197,6 +197,7 @@ impl Pump {
                         let bytes = event.body.len();
                         match state.session.deliver(delivery.seq, at, bytes, &self.dispatcher.limits, wanted) {
                             Verdict::Send => {
+                                state.place = Some(delivery.place);
                                 let filters = delivery.entry.filters(&delivery.route);
                                 let cursor = || state.session.cursor().to_string();
                                 let format = connection.format();
@@ -214,7 +215,7 @@ impl Pump {
                                     observed = Some(event.time_ms);
                                 }
                             }
-                            Verdict::Skip => {}
+                            Verdict::Skip => state.place = Some(delivery.place),
                             Verdict::Wait => {
                                 state.starved = true;
                                 rest = true;
