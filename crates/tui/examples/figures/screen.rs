@@ -71,7 +71,7 @@ impl Screen {
 
     /// Until the next output.
     pub(crate) fn changed(&self) -> anyhow::Result<()> {
-        let (_, waited) =
+        let (_screen, waited) =
             self.shared.changed.wait_timeout(self.parser(), DEADLINE).expect("nobody panics with it");
         anyhow::ensure!(!waited.timed_out(), "the screen stands still");
         Ok(())
