@@ -133,7 +133,8 @@ impl World {
     pub fn step(&mut self, now_ms: i64, wants: &Wants) -> Vec<FeedMessage> {
         let mut out = Vec::new();
         let asked_anew = *wants != self.wanted;
-        if asked_anew && wants.events != self.wanted.events
+        if asked_anew
+            && wants.events != self.wanted.events
             && let Some(query) = &wants.events
         {
             out.push(FeedMessage::EventStream(query.clone(), StreamState::Open));
@@ -252,8 +253,15 @@ impl World {
         let id = self.actors[who].id.clone();
         match s % 20 {
             3 => self.happened(Level::Info, "connected", Some(id), "consumer default, resumed exactly".into()),
-            7 => self.happened(Level::Warn, "slow", Some(id), "256 events unacked for 5s; sends again after acks".into()),
-            11 => self.happened(Level::Info, "superseded", Some(id), "consumer phone connected again from elsewhere".into()),
+            7 => {
+                self.happened(Level::Warn, "slow", Some(id), "256 events unacked for 5s; sends again after acks".into())
+            }
+            11 => self.happened(
+                Level::Info,
+                "superseded",
+                Some(id),
+                "consumer phone connected again from elsewhere".into(),
+            ),
             13 => {
                 self.add_dead_letter(self.now_ms);
                 let reason = self.dead.last().map(|d| format!("{}: {}", d.position, d.detail)).unwrap_or_default();
@@ -263,7 +271,12 @@ impl World {
             _ => {}
         }
         match s % 90 {
-            40 => self.happened(Level::Error, "dependency_lost", None, "gateway-2: queue shard 1: connection reset".into()),
+            40 => self.happened(
+                Level::Error,
+                "dependency_lost",
+                None,
+                "gateway-2: queue shard 1: connection reset".into(),
+            ),
             60 => self.happened(Level::Info, "dependency_back", None, "gateway-2: queue shard 1, after 20s".into()),
             75 => {
                 let id = self.actors[2].id.clone();

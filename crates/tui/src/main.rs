@@ -63,12 +63,7 @@ fn start(args: &Args, environment: &Environment) -> Result<ExitCode, String> {
 }
 
 /// One context after the other, until the operator leaves.
-async fn dashboard(
-    args: &Args,
-    environment: &Environment,
-    config: &Config,
-    keymap: Keymap,
-) -> Result<End, String> {
+async fn dashboard(args: &Args, environment: &Environment, config: &Config, keymap: Keymap) -> Result<End, String> {
     let contexts = if args.demo || args.replay.is_some() { Contexts::default() } else { Contexts::read(environment)? };
     let state_path = environment.state_folder().join("tui.json");
     let mut switched: Option<String> = None;

@@ -89,9 +89,16 @@ pub enum Connection {
     Connecting,
     Connected,
     /// Tried again at `at_ms`.
-    Retrying { attempt: u32, at_ms: i64, why: String },
+    Retrying {
+        attempt: u32,
+        at_ms: i64,
+        why: String,
+    },
     /// The server is there but does not let us in. Tried again slowly, in case the token file changes.
-    Refused { at_ms: i64, why: String },
+    Refused {
+        at_ms: i64,
+        why: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,7 +192,10 @@ pub enum Effect {
     Redraw,
     Copy(String),
     /// Lines for an NDJSON file, and the start of its name.
-    Write { name: String, lines: Vec<String> },
+    Write {
+        name: String,
+        lines: Vec<String>,
+    },
     SetMouse(bool),
     Bell,
     /// Connect to another context of the configuration.
@@ -200,7 +210,10 @@ pub enum Ask {
     UpdateFilter(u32, FilterSpec),
     DeleteFilter(u32),
     TestFilter(TestRequest),
-    Explain { subscriber: String, event: String },
+    Explain {
+        subscriber: String,
+        event: String,
+    },
     /// Empty means all.
     Redrive(Vec<String>),
     Purge(Vec<String>),

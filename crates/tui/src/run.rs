@@ -59,7 +59,8 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
     let mut input = EventStream::new();
     let mut clock_ticks = tokio::time::interval(CLOCK);
     clock_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut screen = Screen { hits: Hits::default(), drawn: Instant::now(), due: None, last_click: None, scrolled: None };
+    let mut screen =
+        Screen { hits: Hits::default(), drawn: Instant::now(), due: None, last_click: None, scrolled: None };
     screen.draw(app, guard)?;
     let mut batch = Vec::with_capacity(BATCH);
     loop {

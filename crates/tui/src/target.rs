@@ -63,12 +63,14 @@ impl Contexts {
     /// # Errors
     /// If the context is unknown or the address is none.
     pub fn target(&self, args: &Args, switched: Option<&str>) -> Result<Target, String> {
-        let name = switched.map(str::to_owned).or_else(|| args.context.clone()).or_else(|| self.current_context.clone());
+        let name =
+            switched.map(str::to_owned).or_else(|| args.context.clone()).or_else(|| self.current_context.clone());
         let empty = Profile::default();
         let profile = match &name {
-            Some(name) => self.contexts.get(name).ok_or_else(|| {
-                format!("there is no context {name:?}; `evs context list` shows those there are")
-            })?,
+            Some(name) => self
+                .contexts
+                .get(name)
+                .ok_or_else(|| format!("there is no context {name:?}; `evs context list` shows those there are"))?,
             None => &empty,
         };
         // A context chosen inside goes before what the command line said about another server.

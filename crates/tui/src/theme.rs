@@ -247,9 +247,7 @@ fn high_contrast(role: Role) -> Style {
         Role::Title => on_black(Color::White).add_modifier(Modifier::BOLD),
         Role::Border => on_black(Color::White),
         Role::BorderFocused => on_black(Color::LightYellow).add_modifier(Modifier::BOLD),
-        Role::Selected | Role::TabActive => {
-            Style::new().fg(Color::Black).bg(Color::White).add_modifier(Modifier::BOLD)
-        }
+        Role::Selected | Role::TabActive => Style::new().fg(Color::Black).bg(Color::White).add_modifier(Modifier::BOLD),
         Role::Key | Role::Context | Role::JsonKey => on_black(Color::LightCyan).add_modifier(Modifier::BOLD),
         Role::Good | Role::SeriesDelivered | Role::JsonString => on_black(Color::LightGreen),
         Role::Warn | Role::SeriesMatched | Role::JsonNumber => on_black(Color::LightYellow),

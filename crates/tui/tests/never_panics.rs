@@ -161,7 +161,26 @@ proptest! {
 /// Each view and overlay at each size from 1x1 to 200x60, in steps that hit every layout.
 #[test]
 fn every_size() {
-    let places = ["1", "2", "2 enter", "3", "3 up enter", "4", "4 a \"x\"", "4 d", "5", "6", "6 enter", "7", "?", "2 o", "3 w \"a >\"", ": \"t\"", "3 x \"billing\" enter", "z"];
+    let places = [
+        "1",
+        "2",
+        "2 enter",
+        "3",
+        "3 up enter",
+        "4",
+        "4 a \"x\"",
+        "4 d",
+        "5",
+        "6",
+        "6 enter",
+        "7",
+        "?",
+        "2 o",
+        "3 w \"a >\"",
+        ": \"t\"",
+        "3 x \"billing\" enter",
+        "z",
+    ];
     for keys in places {
         let mut stage = Stage::running(Settings::default(), (120, 40), 3);
         stage.press(keys);

@@ -43,9 +43,7 @@ fn going_around() {
         ("expand", "z", |a| a.expanded),
         ("esc gives it back", "z esc", |a| !a.expanded),
         ("help", "?", |a| matches!(a.overlay, Some(Overlay::Help(_)))),
-        ("help is searched", "? \"sort\"", |a| {
-            matches!(&a.overlay, Some(Overlay::Help(h)) if h.find.text() == "sort")
-        }),
+        ("help is searched", "? \"sort\"", |a| matches!(&a.overlay, Some(Overlay::Help(h)) if h.find.text() == "sort")),
         ("esc clears the search, then closes", "? \"sort\" esc esc", |a| a.overlay.is_none()),
         ("theme", "t", |a| a.settings.theme.name() == "dark"),
         ("zoom", "+", |a| a.window_s == 60),
@@ -64,10 +62,10 @@ fn filters_act_while_they_are_typed() {
         ("a regular expression", "2 / \"~^user_.$\" enter", |a| {
             a.subscriber_rows().iter().all(|s| s.id.len() == "user_1".len())
         }),
-        ("a broken one hides nothing", "4 / \"~(\"", |a| a.filters.find.error().is_some() && !a.filter_rows().is_empty()),
-        ("of events", "3 / \"purchase\" enter", |a| {
-            a.event_rows().iter().all(|r| r.event.json.contains("purchase"))
+        ("a broken one hides nothing", "4 / \"~(\"", |a| {
+            a.filters.find.error().is_some() && !a.filter_rows().is_empty()
         }),
+        ("of events", "3 / \"purchase\" enter", |a| a.event_rows().iter().all(|r| r.event.json.contains("purchase"))),
         ("older entries come back", "2 / \"bill\" enter esc / up", |a| a.subscribers.find.text() == "bill"),
     ]);
 }

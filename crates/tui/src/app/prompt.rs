@@ -14,7 +14,9 @@ pub enum PromptKind {
     Where,
     Palette,
     /// Whose "why", and of which event.
-    Why { event: String },
+    Why {
+        event: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -156,9 +158,12 @@ impl App {
                 let all = self.commands(text);
                 all.into_iter().filter(|c| c.starts_with(text) && c != text).take(8).collect()
             }
-            PromptKind::Why { .. } => {
-                self.known_subscribers().filter(|id| id.starts_with(text) && *id != text).take(8).map(String::from).collect()
-            }
+            PromptKind::Why { .. } => self
+                .known_subscribers()
+                .filter(|id| id.starts_with(text) && *id != text)
+                .take(8)
+                .map(String::from)
+                .collect(),
             PromptKind::Find | PromptKind::Where => Vec::new(),
         }
     }

@@ -174,9 +174,7 @@ impl App {
                 ("events", kept.map(|row| row.event.json.replace('\n', " ")).collect())
             }
             Screen::Filters => ("filters", lines(self.filter_rows().into_iter(), &self.filters.marks, |f| f.id)),
-            Screen::Log => {
-                ("log", lines(self.log_rows().into_iter().map(|e| &**e), &self.log.marks, |e| e.id))
-            }
+            Screen::Log => ("log", lines(self.log_rows().into_iter().map(|e| &**e), &self.log.marks, |e| e.id)),
             Screen::DeadLetters => {
                 let marks = &self.dead_letters.marks;
                 ("dead-letters", lines(self.dead_letter_rows().into_iter(), marks, |d| d.id.clone()))

@@ -40,8 +40,7 @@ struct Totals {
 
 impl History {
     pub fn push(&mut self, stats: &Stats, now_ms: i64) {
-        let totals =
-            Totals { time_ms: stats.time_ms, matched: stats.events_matched_total, uptime_s: stats.uptime_s };
+        let totals = Totals { time_ms: stats.time_ms, matched: stats.events_matched_total, uptime_s: stats.uptime_s };
         let matched_per_s = self.last.and_then(|last| {
             let restarted = totals.uptime_s < last.uptime_s || totals.matched < last.matched;
             let seconds = (totals.time_ms - last.time_ms) as f64 / 1000.0;

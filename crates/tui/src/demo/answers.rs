@@ -82,7 +82,13 @@ impl World {
             activity: Some(FilterActivity::default()),
         };
         self.next_filter += 1;
-        self.filters.push(Live { shown: shown.clone(), condition: meaning.condition(), meaning, owner, hits_before: 0 });
+        self.filters.push(Live {
+            shown: shown.clone(),
+            condition: meaning.condition(),
+            meaning,
+            owner,
+            hits_before: 0,
+        });
         Ok(shown)
     }
 
@@ -145,7 +151,8 @@ impl World {
             .collect();
         let was = recent.matched.iter().any(|(owner, _)| *owner == at);
         let step = |step: &str, detail: String| Step { step: step.into(), detail };
-        let mut trail = vec![step("logged", format!("at {}, {}", recent.position, crate::format::time(0, recent.time_ms, false)))];
+        let mut trail =
+            vec![step("logged", format!("at {}, {}", recent.position, crate::format::time(0, recent.time_ms, false)))];
         if was {
             trail.push(step("matched", format!("{} of its filters", filters.iter().filter(|f| f.matched).count())));
             trail.push(step("queued", format!("in shard {}", at % 4)));
@@ -170,9 +177,8 @@ fn meaning(spec: &FilterSpec) -> Result<Filter, Failure> {
         (None, Some(float)) => Literal::Double(float),
         (None, None) => Literal::Null,
     });
-    Filter::new(boxed(&spec.event_types), boxed(&spec.user_tiers), min_amount, spec.where_.as_deref()).map_err(|error| {
-        Failure { kind: FailureKind::Rejected, why: error.to_string(), problem: None }
-    })
+    Filter::new(boxed(&spec.event_types), boxed(&spec.user_tiers), min_amount, spec.where_.as_deref())
+        .map_err(|error| Failure { kind: FailureKind::Rejected, why: error.to_string(), problem: None })
 }
 
 fn fields(spec: FilterSpec) -> FilterFields {

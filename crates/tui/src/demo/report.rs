@@ -180,8 +180,7 @@ impl World {
     pub(super) fn detail(&self, id: &str) -> Option<(SubscriberDetail, Vec<ApiFilter>)> {
         let at = self.actors.iter().position(|a| a.id == id)?;
         let actor = &self.actors[at];
-        let filters: Vec<ApiFilter> =
-            self.filters.iter().filter(|f| f.owner == at).map(|f| f.shown.clone()).collect();
+        let filters: Vec<ApiFilter> = self.filters.iter().filter(|f| f.owner == at).map(|f| f.shown.clone()).collect();
         let consumer = |name: &str, behind: u64, connected| Consumer {
             name: name.into(),
             acked: actor.acked - behind.min(actor.acked),

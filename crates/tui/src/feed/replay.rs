@@ -16,9 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{Ends, Feed};
 use crate::clock;
-use crate::message::{
-    Answer, Connection, Failure, FailureKind, FeedMessage, Incoming, Message, StreamState, Wants,
-};
+use crate::message::{Answer, Connection, Failure, FailureKind, FeedMessage, Incoming, Message, StreamState, Wants};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,11 +107,7 @@ async fn wait(due: tokio::time::Instant, ends: &mut Ends) {
 }
 
 async fn refuse(number: u64, ends: &Ends) -> Result<(), ()> {
-    let failure = Failure {
-        kind: FailureKind::Unsupported,
-        why: "this is a recording".into(),
-        problem: None,
-    };
+    let failure = Failure { kind: FailureKind::Unsupported, why: "this is a recording".into(), problem: None };
     let answer: Result<Answer, Failure> = Err(failure);
     ends.messages.send(Message::Answer(number, answer)).await.map_err(|_| ())
 }

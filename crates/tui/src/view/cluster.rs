@@ -79,7 +79,9 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
             1 => (Role::Text, i.id.clone()),
             2 => (Role::Text, i.roles.join(" ")),
             // A matcher that has not applied the newest filters is the reason why one is not active yet.
-            3 if i.filter_version < newest => (Role::Warn, format!("v{} -{}", i.filter_version, newest - i.filter_version)),
+            3 if i.filter_version < newest => {
+                (Role::Warn, format!("v{} -{}", i.filter_version, newest - i.filter_version))
+            }
             3 => (Role::Text, format!("v{}", i.filter_version)),
             4 => (Role::Text, format::short_count(i.connections)),
             5 => (Role::Muted, format::seconds(i.uptime_s)),
@@ -141,8 +143,10 @@ const SHARDS: [Column; 6] = [
 pub(super) fn shards(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     let stats = ui.app.data().stats.clone().unwrap_or_default();
     let depth: u64 = stats.shards.iter().map(|s| s.depth).sum();
-    let title =
-        [(Role::Title, format!("Queues {} ", stats.shards.len())), (Role::Muted, format!("depth {}", format::count(depth)))];
+    let title = [
+        (Role::Title, format!("Queues {} ", stats.shards.len())),
+        (Role::Muted, format!("depth {}", format::count(depth))),
+    ];
     let inner = ui.pane(area, buf, pane, &title);
     let most = stats.shards.iter().map(|s| s.depth).max().unwrap_or(0).max(100);
     let (bar, empty) = (ui.sym.bar, ui.sym.bar_empty);

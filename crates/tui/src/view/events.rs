@@ -72,7 +72,9 @@ fn list(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer, rows: &[Arc<
             (Some(failure), _) => ui.failure(failure),
             (None, StreamState::Opening) => "opening the stream".into(),
             (None, StreamState::Lost(why)) => format!("the stream is lost and comes again: {why}"),
-            (None, StreamState::Open) if app.events.find.is_active() => "no event matches; esc clears the filter".into(),
+            (None, StreamState::Open) if app.events.find.is_active() => {
+                "no event matches; esc clears the filter".into()
+            }
             (None, StreamState::Open) if app.events.query.where_.is_some() => {
                 "no event of this condition yet; w changes it".into()
             }

@@ -116,7 +116,8 @@ fn draw_prompt(ui: &mut Ui<'_>, prompt: &Prompt, area: Rect, buf: &mut Buffer) {
     };
     ui.put(area, 1, buf, &[(Role::Key, label.into())]);
     let left = u16::try_from(label.len()).unwrap_or(0).min(area.width);
-    let line = Rect { x: area.x + left, y: area.y + 1, width: area.width - left, height: area.height.saturating_sub(1) };
+    let line =
+        Rect { x: area.x + left, y: area.y + 1, width: area.width - left, height: area.height.saturating_sub(1) };
     let span = prompt.mistake.as_ref().map(|m| m.span);
     draw_input(ui, buf, line, &prompt.input, span, true);
 }

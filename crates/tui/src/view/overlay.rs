@@ -25,12 +25,7 @@ pub(super) fn draw(ui: &mut Ui<'_>, overlay: &Overlay, area: Rect, buf: &mut Buf
 /// A box in the middle, at most as large as asked; gives the room inside.
 pub(super) fn window(ui: &Ui<'_>, area: Rect, size: (u16, u16), title: &str, buf: &mut Buffer) -> Rect {
     let (width, height) = (size.0.min(area.width), size.1.min(area.height));
-    let window = Rect {
-        x: area.x + (area.width - width) / 2,
-        y: area.y + (area.height - height) / 2,
-        width,
-        height,
-    };
+    let window = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
     Clear.render(window, buf);
     buf.set_style(window, ui.style(Role::Text));
     let title = format::cut(title, usize::from(width.saturating_sub(4)), ui.sym.ellipsis);
@@ -78,7 +73,9 @@ fn draw_help(ui: &mut Ui<'_>, help: &Help, area: Rect, buf: &mut Buffer) {
             let keys = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
             let text = format!("{keys} {} {}", binding.name, binding.help).to_lowercase();
             if text.contains(&needle) {
-                for (at, line) in wrap(binding.help, usize::from(inner.width).saturating_sub(17)).into_iter().enumerate() {
+                for (at, line) in
+                    wrap(binding.help, usize::from(inner.width).saturating_sub(17)).into_iter().enumerate()
+                {
                     let keys = if at == 0 { keys.as_str() } else { "" };
                     rows.push(vec![(Role::Key, format!("  {keys:14} ")), (Role::Text, line)]);
                 }

@@ -56,7 +56,8 @@ fn summary(ui: &Ui<'_>, id: &str, area: Rect, buf: &mut Buffer) {
         return;
     };
     let s = &detail.subscriber;
-    let pair = |label: &str, role: Role, value: String| [(Role::Muted, format!("{label} ")), (role, format!("{value}  "))];
+    let pair =
+        |label: &str, role: Role, value: String| [(Role::Muted, format!("{label} ")), (role, format!("{value}  "))];
     let mut first = crumbs;
     first.push(subscribers::state(ui, s.state));
     first.push((Role::Text, "  ".into()));
@@ -111,7 +112,10 @@ fn consumers(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
             0 => (Role::Text, consumer.name.clone()),
             1 if consumer.connected => (Role::Good, format!("{on} on")),
             1 => (Role::Muted, format!("{off} off")),
-            2 => (if consumer.lag_events > 0 { Role::Warn } else { Role::Text }, format::short_count(consumer.lag_events)),
+            2 => (
+                if consumer.lag_events > 0 { Role::Warn } else { Role::Text },
+                format::short_count(consumer.lag_events),
+            ),
             3 => (
                 Role::Text,
                 consumer.last_ack_ms.map_or_else(|| none.to_owned(), |at| format::seconds(format::age_ms(now, at))),

@@ -60,13 +60,13 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
             1 => (Role::Text, s.id.clone()),
             2 => (lag_role(s.lag_s, alarm_s), format::short_count(s.lag_events)),
             3 => s.lag_s.map_or_else(none, |lag| (lag_role(s.lag_s, alarm_s), format::seconds(lag))),
-            4 => s.data_loss_in_s.map_or_else(none, |left| {
-                (if left < 600.0 { Role::Bad } else { Role::Warn }, format::seconds(left))
-            }),
+            4 => s
+                .data_loss_in_s
+                .map_or_else(none, |left| (if left < 600.0 { Role::Bad } else { Role::Warn }, format::seconds(left))),
             5 => (Role::Text, this.rate(s.delivered_per_s)),
-            6 => s.last_ack_ms.map_or_else(none, |at| {
-                (Role::Text, format::seconds(format::age_ms(this.app.shown_ms(), at)))
-            }),
+            6 => s
+                .last_ack_ms
+                .map_or_else(none, |at| (Role::Text, format::seconds(format::age_ms(this.app.shown_ms(), at)))),
             7 => (Role::Text, s.filters.to_string()),
             8 => (Role::Text, s.connections.to_string()),
             9 => (if s.lost > 0 { Role::Bad } else { Role::Muted }, format::short_count(s.lost)),
@@ -110,7 +110,10 @@ fn title(ui: &Ui<'_>, shown: usize) -> Vec<(Role, String)> {
     let first = view.pages.number() * PAGE_ROWS as usize;
     if shown > 0 && (page.next.is_some() || first > 0) {
         let of = page.total.map(|t| format!(" of {}", format::count(t))).unwrap_or_default();
-        title.push((Role::Text, format!("{}-{}{of} ", format::count(first as u64 + 1), format::count((first + shown) as u64))));
+        title.push((
+            Role::Text,
+            format!("{}-{}{of} ", format::count(first as u64 + 1), format::count((first + shown) as u64)),
+        ));
     } else if let Some(total) = page.total {
         title.push((Role::Text, format!("{} ", format::count(total))));
     }

@@ -64,8 +64,7 @@ const GUTTER: u16 = 2;
 pub fn fit(columns: &[Column], width: u16) -> Vec<(usize, u16)> {
     let room = width.saturating_sub(GUTTER);
     let mut shown: Vec<usize> = (0..columns.len()).collect();
-    let needs =
-        |shown: &[usize]| shown.iter().map(|c| columns[*c].width + 1).sum::<u16>().saturating_sub(1);
+    let needs = |shown: &[usize]| shown.iter().map(|c| columns[*c].width + 1).sum::<u16>().saturating_sub(1);
     while needs(&shown) > room {
         let Some(at) = (0..shown.len()).filter(|at| columns[shown[*at]].rank > 0).max_by_key(|at| {
             // Of equal ranks the one further right goes first.
@@ -113,7 +112,11 @@ pub(super) fn draw(
         }
         let arrow = match sorted {
             Some((sort, ascending)) if column.sort == Some(sort) => {
-                if ascending { ui.sym.up } else { ui.sym.down }
+                if ascending {
+                    ui.sym.up
+                } else {
+                    ui.sym.down
+                }
             }
             _ => "",
         };

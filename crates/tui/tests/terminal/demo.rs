@@ -24,7 +24,9 @@ fn a_walk_through_the_demo() {
     pty.press("2");
     pty.until("rows", |s| s.contains("user_"));
     pty.press("/fraud");
-    pty.until("the filter acts while typed", |s| s.contains("1 match") && s.contains("fraud-desk") && !s.contains("user_"));
+    pty.until("the filter acts while typed", |s| {
+        s.contains("1 match") && s.contains("fraud-desk") && !s.contains("user_")
+    });
     pty.press("\r\r");
     pty.until("the subscriber", |s| s.contains("Consumers 2") && s.contains("Filters 2") && s.contains("Live events"));
     pty.press("v");
@@ -56,7 +58,9 @@ fn without_a_server_the_first_picture_says_so_and_counts_down() {
     let mut pty = Pty::start(&binary(), &["--server", "http://127.0.0.1:9", "--no-persist"], &[], (100, 30));
     pty.until("the first picture", |s| s.contains("1 Overview"));
     let first = started.elapsed();
-    pty.until("the countdown", |s| s.contains("retrying in") && s.contains("attempt 2") && s.contains("Is the server running?"));
+    pty.until("the countdown", |s| {
+        s.contains("retrying in") && s.contains("attempt 2") && s.contains("Is the server running?")
+    });
     // The figure is measured by the bench; here only that nothing waits for the network.
     assert!(first < Duration::from_secs(2), "{first:?}");
     pty.press("q");

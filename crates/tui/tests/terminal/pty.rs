@@ -58,10 +58,8 @@ impl Pty {
         }
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
-        let shown = Arc::new(Shown {
-            parser: Mutex::new((vt100::Parser::new(at.1, at.0, 0), false)),
-            changed: Condvar::new(),
-        });
+        let shown =
+            Arc::new(Shown { parser: Mutex::new((vt100::Parser::new(at.1, at.0, 0), false)), changed: Condvar::new() });
         let mut output = pair.master.try_clone_reader().unwrap();
         let theirs = shown.clone();
         std::thread::spawn(move || {

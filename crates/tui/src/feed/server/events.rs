@@ -70,7 +70,8 @@ async fn whole_log(
             Ok(Stream::Connected) => StreamState::Open,
             Ok(Stream::Item(FeedEvent::Event(event))) => {
                 let json = event.data.get().into();
-                let incoming = Incoming { position: Some(event.position), time_ms: event.time_ms, json, ..Default::default() };
+                let incoming =
+                    Incoming { position: Some(event.position), time_ms: event.time_ms, json, ..Default::default() };
                 mailbox.put(query, incoming);
                 continue;
             }

@@ -69,11 +69,7 @@ async fn detail(client: &Client, id: &str) -> Result<FeedMessage, Error> {
     })
 }
 
-async fn tell_or(
-    messages: &mpsc::Sender<Message>,
-    topic: Topic,
-    result: Result<FeedMessage, Error>,
-) -> Result<(), ()> {
+async fn tell_or(messages: &mpsc::Sender<Message>, topic: Topic, result: Result<FeedMessage, Error>) -> Result<(), ()> {
     tell(messages, result.unwrap_or_else(|error| FeedMessage::Failed(topic, failure(error)))).await
 }
 
