@@ -12,6 +12,5 @@ async fn make_log() -> (KafkaLog, ()) {
 }
 
 event_log_contract!(
-    #[ignore = "needs a real Kafka: run scripts/test"]
     make_log
 );

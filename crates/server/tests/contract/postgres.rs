@@ -24,6 +24,5 @@ async fn fresh_database() -> String {
 }
 
 filter_store_contract!(
-    #[ignore = "needs a real PostgreSQL: run scripts/test"]
     make_filters
 );

@@ -20,7 +20,6 @@ mod node {
     }
 
     delivery_queue_contract!(
-        #[ignore = "needs a real Redis: run scripts/test"]
         make_queue
     );
 }
@@ -33,7 +32,6 @@ mod cluster {
     }
 
     delivery_queue_contract!(
-        #[ignore = "needs a real Redis Cluster: run scripts/test"]
         make_queue
     );
 }
@@ -61,7 +59,6 @@ async fn hurt(url: &str, prefix: &str, fault: Fault) {
 }
 
 #[tokio::test]
-#[ignore = "needs a real Redis: run scripts/test"]
 async fn random_commands_get_the_answers_of_the_model() {
     let url = address("EVS_TEST_REDIS");
     let number =

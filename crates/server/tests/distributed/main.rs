@@ -61,7 +61,6 @@ const ANY: [Fault; 9] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs real Kafka, Redis and PostgreSQL: run scripts/test"]
 async fn faults_lose_nothing_and_double_nothing() {
     let seed = number("EVS_CAMPAIGN_SEED").unwrap_or(1);
     let mut dice = StdRng::seed_from_u64(seed);
