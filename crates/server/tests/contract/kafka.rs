@@ -11,6 +11,4 @@ async fn make_log() -> (KafkaLog, ()) {
     (KafkaLog::open(&url, options).await.unwrap(), ())
 }
 
-event_log_contract!(
-    make_log
-);
+event_log_contract!(make_log);

@@ -23,6 +23,4 @@ async fn fresh_database() -> String {
     url.into()
 }
 
-filter_store_contract!(
-    make_filters
-);
+filter_store_contract!(make_filters);

@@ -19,9 +19,7 @@ mod node {
         make("EVS_TEST_REDIS").await
     }
 
-    delivery_queue_contract!(
-        make_queue
-    );
+    delivery_queue_contract!(make_queue);
 }
 
 mod cluster {
@@ -31,9 +29,7 @@ mod cluster {
         make("EVS_TEST_REDIS_CLUSTER").await
     }
 
-    delivery_queue_contract!(
-        make_queue
-    );
+    delivery_queue_contract!(make_queue);
 }
 
 /// A restart is told by the name of the process in `meta` and by scripts that are not known; everything else that a
