@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
         verbose: true,
     };
     let report = harness::run(campaign).await?;
-    println!("{report:#?}");
+    print!("{report}");
     anyhow::ensure!(report.verdict.is_clean(), "the promise was broken");
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 ///
 /// # Errors
 /// If there is no answer within three seconds, or it is no HTTP.
-pub async fn get(addr: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+pub(crate) async fn get(addr: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     let ask = async {
         let mut stream = TcpStream::connect(addr).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evs_api::oplog::Level;
-use evs_core::log::Entry;
 use evs_core::log::compact::{self, Budget};
+use evs_core::log::{Entry, FoldPosition};
 use evs_core::{Epoch, Offset, Partition, Seq, Shard, Slot};
 
 use crate::app::App;
 use crate::ports::PortResult;
-use crate::ports::delivery_queue::{Retention, ShardState};
+use crate::ports::delivery_queue::{Retention, ShardState, Snapshot};
 use crate::retry::Backoff;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -60,10 +60,12 @@ async fn keep(app: App, shard: Shard) {
     }
 }
 
-/// The base as the keeper last saw or wrote it: only keepers write it, and every step compares the position.
+/// The base as the keeper last saw or wrote it, and where that was: another keeper may have moved both since, and a
+/// plan on an old base at the new position would be taken and destroy what the other has counted (rule 1).
 #[derive(Debug)]
 struct Fold {
     epoch: Epoch,
+    position: FoldPosition,
     base: Vec<u64>,
 }
 
@@ -87,9 +89,10 @@ impl Keeper {
         let queue = &self.app.queue;
         let state = queue.state(self.shard).await?;
         self.app.metrics.delivery_log_bytes.set(state.log_bytes as i64);
-        if self.fold.as_ref().is_none_or(|fold| fold.epoch != state.epoch) {
-            let snapshot = queue.snapshot(self.shard).await?;
-            self.fold = Some(Fold { epoch: snapshot.state.epoch, base: snapshot.base });
+        let here = |fold: &Fold| fold.epoch == state.epoch && fold.position == state.position;
+        if !self.fold.as_ref().is_some_and(here) {
+            let Snapshot { state, base } = queue.snapshot(self.shard).await?;
+            self.fold = Some(Fold { epoch: state.epoch, position: state.position, base });
             return Ok(true);
         }
         let entries = self.leaving(&state).await?;
@@ -120,6 +123,7 @@ impl Keeper {
             }
             fold.base[slot] = seq.0;
         }
+        fold.position = plan.to;
         self.app.metrics.compactions.inc();
         self.app.metrics.spilled.inc_by(plan.spills.len() as u64);
         Ok(true)

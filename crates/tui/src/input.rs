@@ -166,7 +166,9 @@ mod tests {
     #[test]
     fn history_walks_both_ways() {
         let mut history = History::default();
-        ["one", "two", "one"].map(|l| history.push(l));
+        for line in ["one", "two", "one"] {
+            history.push(line);
+        }
         assert_eq!(history.older(), Some("one"));
         assert_eq!(history.older(), Some("two"));
         assert_eq!(history.older(), None);

@@ -13,7 +13,7 @@ use evs_core::index::{MatchIndex, Scratch, Target};
 use evs_core::{FilterId, FilterVersion, Shard, Slot};
 use workloads::{Generator, Sample, SampleEvent, Workload};
 
-/// As the server has it: most of an insert is allocation.
+/// Most of an insert is allocation, so the allocator is part of what is measured.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

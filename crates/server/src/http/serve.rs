@@ -25,6 +25,10 @@ use crate::limits::{ConnectionGuard, LimitsConfig};
 /// After a failed accept, which is mostly a lack of file descriptors: time for others to close some.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A peer that takes nothing for so long is gone, or holds an answer open to harm.
+#[cfg(target_os = "linux")]
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Time to tell a connection too many that it is one.
 const REFUSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -68,6 +72,8 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) -> anyhow::R
 async fn connection(app: App, socket: TcpStream, address: SocketAddr, router: Router, _guard: ConnectionGuard) {
     // Answers are small and whole; waiting to fill a packet only delays them.
     let _ = socket.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(address));

@@ -149,16 +149,15 @@ fn positive(gauge: i64) -> u64 {
 }
 
 async fn partitions(app: &App) -> PortResult<Vec<PartitionStats>> {
-    // A partition is matched as far as every shard is told: a batch is appended to all of them, also without routes.
-    let ends: Vec<Vec<(Partition, Offset)>> = app
-        .readers
-        .shards()
-        .map(|reader| reader.with_window(|window| window.ends().to_vec()).unwrap_or_default())
-        .collect();
+    // A partition is matched as far as the last shard is: quiet ones catch up within seconds.
+    let mut checkpoints: Vec<(Partition, Offset)> = Vec::new();
+    for shard in (0..app.queue.shards()).map(Shard) {
+        checkpoints.extend(app.queue.checkpoints(shard).await?);
+    }
     let stats = app.log.partitions().await?.into_iter().map(|range| {
         let (low, high) = (range.low.0, range.high.0);
-        let of_shards = ends.iter().flatten().filter(|(partition, _)| *partition == range.partition);
-        let matched = of_shards.map(|(_, end)| end.0).max().unwrap_or(low).clamp(low, high);
+        let of_shards = checkpoints.iter().filter(|(partition, _)| *partition == range.partition);
+        let matched = of_shards.map(|(_, next)| next.0).min().unwrap_or(low).clamp(low, high);
         PartitionStats { partition: range.partition.0, low, high, matched, lag: high - matched }
     });
     Ok(stats.collect())

@@ -36,6 +36,9 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     /// Writes one batch, or only moves the checkpoint where it has no routes. Checks in the order of [`Appended`].
     async fn append(&self, shard: Shard, append: Append) -> PortResult<Appended>;
 
+    /// Where each partition that was ever appended goes on in this shard: how far the matchers are.
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>>;
+
     /// State and base as they were at one moment.
     async fn snapshot(&self, shard: Shard) -> PortResult<Snapshot>;
 

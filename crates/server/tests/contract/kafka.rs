@@ -11,7 +11,4 @@ async fn make_log() -> (KafkaLog, ()) {
     (KafkaLog::open(&url, options).await.unwrap(), ())
 }
 
-event_log_contract!(
-    #[ignore = "needs a real Kafka: run scripts/test"]
-    make_log
-);
+event_log_contract!(make_log);

@@ -23,7 +23,4 @@ async fn fresh_database() -> String {
     url.into()
 }
 
-filter_store_contract!(
-    #[ignore = "needs a real PostgreSQL: run scripts/test"]
-    make_filters
-);
+filter_store_contract!(make_filters);

@@ -19,10 +19,7 @@ mod node {
         make("EVS_TEST_REDIS").await
     }
 
-    delivery_queue_contract!(
-        #[ignore = "needs a real Redis: run scripts/test"]
-        make_queue
-    );
+    delivery_queue_contract!(make_queue);
 }
 
 mod cluster {
@@ -32,10 +29,7 @@ mod cluster {
         make("EVS_TEST_REDIS_CLUSTER").await
     }
 
-    delivery_queue_contract!(
-        #[ignore = "needs a real Redis Cluster: run scripts/test"]
-        make_queue
-    );
+    delivery_queue_contract!(make_queue);
 }
 
 /// A restart is told by the name of the process in `meta` and by scripts that are not known; everything else that a
@@ -61,7 +55,6 @@ async fn hurt(url: &str, prefix: &str, fault: Fault) {
 }
 
 #[tokio::test]
-#[ignore = "needs a real Redis: run scripts/test"]
 async fn random_commands_get_the_answers_of_the_model() {
     let url = address("EVS_TEST_REDIS");
     let number =

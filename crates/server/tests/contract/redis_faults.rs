@@ -150,7 +150,6 @@ async fn fill(queue: &RedisQueue, claim: (ShardState, u64), count: u64) {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn under_always_a_restart_keeps_the_epoch() {
     let mut server = Server::start(ALWAYS).await;
     let queue = server.queue().await;
@@ -167,7 +166,6 @@ async fn under_always_a_restart_keeps_the_epoch() {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn under_everysec_a_restart_is_a_new_epoch_that_goes_on() {
     let mut server = Server::start(EVERYSEC).await;
     let queue = server.queue().await;
@@ -188,7 +186,6 @@ async fn under_everysec_a_restart_is_a_new_epoch_that_goes_on() {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn a_restart_without_data_is_found_at_the_first_contact() {
     let mut server = Server::start(&["--appendonly", "no"]).await;
     let queue = server.queue().await;
@@ -203,7 +200,6 @@ async fn a_restart_without_data_is_found_at_the_first_contact() {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn flushall_is_found_by_a_waiting_reader_within_two_seconds() {
     let server = Server::start(ALWAYS).await;
     let queue = server.queue().await;
@@ -226,7 +222,6 @@ async fn flushall_is_found_by_a_waiting_reader_within_two_seconds() {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn a_cut_tail_is_found_by_whoever_saw_more() {
     let mut server = Server::start(ALWAYS).await;
     let queue = server.queue().await;
@@ -248,7 +243,6 @@ async fn a_cut_tail_is_found_by_whoever_saw_more() {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn a_promoted_replica_is_a_new_epoch() {
     let server = Server::start(ALWAYS).await;
     let replica = Server::start(ALWAYS).await;
@@ -268,7 +262,6 @@ async fn a_promoted_replica_is_a_new_epoch() {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn without_memory_appends_wait_and_acks_go_on() {
     let server = Server::start(&["--appendonly", "no", "--maxmemory-policy", "noeviction"]).await;
     let queue = server.queue().await;
@@ -286,7 +279,6 @@ async fn without_memory_appends_wait_and_acks_go_on() {
 }
 
 #[tokio::test]
-#[ignore = "needs redis-server: run scripts/test"]
 async fn a_lost_reply_is_answered_by_already_applied() {
     let server = Server::start(ALWAYS).await;
     let deaf = Arc::new(AtomicBool::new(false));

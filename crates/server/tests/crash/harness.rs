@@ -42,6 +42,23 @@ pub(crate) struct Report {
     pub seconds: f64,
 }
 
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { verdict, acknowledged, unanswered, kills, reconnects, consumer_restarts, seconds } = self;
+        writeln!(
+            f,
+            "{kills} kills in {seconds:.0} s; {acknowledged} events acknowledged, {unanswered} without an answer; \
+             {reconnects} reconnects, {consumer_restarts} restarts of consumers"
+        )?;
+        writeln!(
+            f,
+            "must arrive {}, arrived {}: lost {}, doubled {}, phantom {}, out of order {}",
+            verdict.must, verdict.delivered, verdict.lost, verdict.doubled, verdict.phantom, verdict.disordered
+        )?;
+        verdict.examples.iter().try_for_each(|example| writeln!(f, "  {example}"))
+    }
+}
+
 struct Lab {
     campaign: Campaign,
     folder: tempfile::TempDir,

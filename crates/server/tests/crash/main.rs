@@ -14,6 +14,6 @@ async fn kills_lose_nothing_and_double_nothing() {
         verbose: false,
     };
     let report = run(campaign).await.unwrap();
-    assert!(report.verdict.is_clean(), "{report:#?}");
-    assert!(report.acknowledged > 0 && report.reconnects > 0, "nothing was tested: {report:#?}");
+    assert!(report.verdict.is_clean(), "{report}");
+    assert!(report.acknowledged > 0 && report.reconnects > 0, "nothing was tested: {report}");
 }

@@ -47,6 +47,8 @@ fn address(variable: &str) -> String {
 impl Fleet {
     /// Two matchers, two gateways, one api.
     pub(crate) async fn start() -> Self {
+        // Only the first installation succeeds; one provider is all that is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let name = format!("campaign-{:016x}", rand::random::<u64>());
         let mut postgres = url::Url::parse(&address("EVS_TEST_POSTGRES")).unwrap();

@@ -61,7 +61,6 @@ const ANY: [Fault; 9] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs real Kafka, Redis and PostgreSQL: run scripts/test"]
 async fn faults_lose_nothing_and_double_nothing() {
     let seed = number("EVS_CAMPAIGN_SEED").unwrap_or(1);
     let mut dice = StdRng::seed_from_u64(seed);
@@ -180,13 +179,7 @@ async fn subscribe(fleet: &Fleet, dice: &mut StdRng) -> Vec<Subscriber> {
 }
 
 /// Follows one queue; now and then dies and comes back at another gateway with the cursor that it stored.
-async fn follow(
-    clients: Vec<Client>,
-    id: String,
-    name: String,
-    received: Arc<Mutex<Received>>,
-    mut dice: StdRng,
-) {
+async fn follow(clients: Vec<Client>, id: String, name: String, received: Arc<Mutex<Received>>, mut dice: StdRng) {
     let mut window = Window::default();
     loop {
         let client = &clients[dice.random_range(0..clients.len())];

@@ -152,3 +152,18 @@ async fn a_subscriber_has_so_many_filters_and_no_more() {
     server.post("/filters", json!({ "subscriber_id": "user_1" })).await.expect_problem(422, "too_many_filters");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_that_are_tried_on_every_event_are_limited() {
+    let server = TestServer::start_with(|config| config.limit_unindexable_filters = 1).await;
+    let scanned = |at: u32| json!({ "subscriber_id": "user_1", "where": format!("name.contains(\"{at}\")") });
+    server.filter(scanned(1)).await;
+    server.until("/stats", |stats| stats["index"]["unindexable_filters"] == 1).await;
+    let refused = server.post("/filters", scanned(2)).await;
+    refused.expect_problem(422, "too_many_scanned");
+    assert!(refused.body["hint"].as_str().unwrap().contains("event_types"), "{refused:?}");
+    server.filter(json!({ "subscriber_id": "user_1", "event_types": ["a"], "where": "name.contains(\"2\")" })).await;
+    let tried = server.post("/filters/test", json!({ "where": "name.contains(\"2\")" })).await.body;
+    assert!(tried["warning"].as_str().unwrap().contains("every event"), "{tried}");
+    server.stop().await;
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evs_core::log::compact::Plan;
-use evs_core::{ConsumerName, Epoch, FilterVersion, Partition, Seq, Shard, Slot};
+use evs_core::{ConsumerName, Epoch, FilterVersion, Offset, Partition, Seq, Shard, Slot};
 use evs_server::backend::memory::MemoryQueue;
 use evs_server::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
@@ -277,6 +277,10 @@ impl DeliveryQueue for FaultyQueue {
 
     async fn standings(&self, shard: Shard, after: Option<Slot>, max: usize) -> PortResult<Vec<Standing>> {
         self.through(self.queue.standings(shard, after, max)).await
+    }
+
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
+        self.through(self.queue.checkpoints(shard)).await
     }
 
     async fn consumers(&self, shard: Shard, slot: Slot) -> PortResult<Vec<ConsumerState>> {

@@ -406,7 +406,8 @@ impl World {
 }
 
 fn client(address: SocketAddr) -> Client {
-    Client::new(evs_client::Config::new(&format!("http://{address}")).unwrap()).unwrap()
+    let address = format!("http://{address}");
+    Client::new(evs_client::Config::new(&address).unwrap().with_gateway(&address).unwrap()).unwrap()
 }
 
 /// Follows one queue; now and then dies and comes back with the cursor that it stored.

@@ -93,7 +93,8 @@ fn flood(per_s: u64) -> anyhow::Result<()> {
 /// The clock time in the last row of the events table, against now.
 fn newest_age_ms(text: &str) -> Option<i64> {
     let line = text.lines().rev().find(|line| line.contains("stub-"))?;
-    let clock: Vec<i64> = line.trim_start_matches(['│', ' ', '>']).get(..12)?.split([':', '.']).filter_map(|n| n.parse().ok()).collect();
+    let clock: Vec<i64> =
+        line.trim_start_matches(['│', ' ', '>']).get(..12)?.split([':', '.']).filter_map(|n| n.parse().ok()).collect();
     let [h, m, s, ms] = clock.as_slice() else { return None };
     let now = evs_tui::clock::now_ms().rem_euclid(86_400_000);
     Some(now - (((h * 60 + m) * 60 + s) * 1000 + ms))

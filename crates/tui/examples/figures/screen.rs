@@ -71,8 +71,9 @@ impl Screen {
 
     /// Until the next output.
     pub(crate) fn changed(&self) -> anyhow::Result<()> {
-        let (_, waited) =
-            self.shared.changed.wait_timeout(self.parser(), DEADLINE).expect("nobody panics with it");
+        let parser = self.parser();
+        let (parser, waited) = self.shared.changed.wait_timeout(parser, DEADLINE).expect("nobody panics with it");
+        drop(parser);
         anyhow::ensure!(!waited.timed_out(), "the screen stands still");
         Ok(())
     }

@@ -114,7 +114,8 @@ fn events(out: &mut TcpStream, per_s: u64, sent: &AtomicU64) -> std::io::Result<
 }
 
 fn page(path: &str, total: usize) -> String {
-    let from: usize = path.split(['?', '&']).find_map(|p| p.strip_prefix("page=")).and_then(|p| p.parse().ok()).unwrap_or(0);
+    let from: usize =
+        path.split(['?', '&']).find_map(|p| p.strip_prefix("page=")).and_then(|p| p.parse().ok()).unwrap_or(0);
     let items = (from..total.min(from + 200)).map(|n| Subscriber {
         id: format!("subscriber_{n}"),
         state: SubscriberState::Live,

@@ -387,6 +387,13 @@ impl DeliveryQueue for MemoryQueue {
         })
     }
 
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
+        self.step(shard, |data| {
+            let known = data.checkpoints.iter();
+            known.filter_map(|(partition, checkpoint)| Some((*partition, checkpoint.next?))).collect()
+        })
+    }
+
     async fn append(&self, shard: Shard, append: Append) -> PortResult<Appended> {
         let appended = self.step(shard, |data| data.append(append, self.log_bytes_max))?;
         if matches!(appended, Appended::Applied { id: Some(_) }) {

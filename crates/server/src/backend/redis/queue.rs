@@ -506,6 +506,12 @@ impl DeliveryQueue for RedisQueue {
         self.standings_of(shard, &slots).await
     }
 
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
+        let answer = self.call(&self.reads, shard, Script::Checkpoints, |_| {});
+        let rows: Vec<(u32, u64)> = value(answer.await?)?;
+        Ok(rows.into_iter().map(|(partition, next)| (Partition(partition), Offset(next))).collect())
+    }
+
     async fn consumers(&self, shard: Shard, slot: Slot) -> PortResult<Vec<ConsumerState>> {
         let answer = self.call(&self.reads, shard, Script::Consumers, |command| {
             command.arg(slot.0);

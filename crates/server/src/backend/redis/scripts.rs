@@ -34,6 +34,7 @@ scripts! {
     Raise FREES "raise",
     Claim FREES "claim",
     Append GROWS "append",
+    Checkpoints READS "checkpoints",
     Compact FREES "compact",
     Attach FREES "attach",
     Read READS "read",

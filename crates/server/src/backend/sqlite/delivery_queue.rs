@@ -641,6 +641,14 @@ impl DeliveryQueue for SqliteQueue {
         Ok(answer.0)
     }
 
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
+        let sql = "SELECT partition, next_offset FROM checkpoints WHERE shard = ?1 AND next_offset IS NOT NULL";
+        let rows = sqlx::query(sql).bind(shard.0).fetch_all(&self.db.readers).await;
+        let rows = rows.map_err(|error| port_error(&error))?;
+        let of_row = |row: &SqliteRow| (Partition(number(row, "partition") as u32), Offset(number(row, "next_offset")));
+        Ok(rows.iter().map(of_row).collect())
+    }
+
     async fn snapshot(&self, shard: Shard) -> PortResult<Snapshot> {
         self.state(shard).await?;
         // One read transaction: the state and the base of one moment (rule 1).

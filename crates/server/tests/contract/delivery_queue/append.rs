@@ -148,6 +148,9 @@ pub(crate) async fn partitions_and_shards_have_their_own_checkpoints(queue: &dyn
     zero.append(queue, 0, 3, &[1]).await;
     one.append(queue, 40, 41, &[1]).await;
     other_shard.append(queue, 7, 8, &[1]).await;
+    let mut known = queue.checkpoints(SHARD).await.unwrap();
+    known.sort_unstable();
+    assert_eq!(known, [(ZERO, Offset(3)), (Partition(1), Offset(41))]);
     for (shard, partition, next) in [(SHARD, ZERO, 3), (SHARD, Partition(1), 41), (Shard(1), ZERO, 8)] {
         let epoch = queue.state(shard).await.unwrap().epoch;
         let claim = queue.claim(shard, epoch, partition).await.unwrap().unwrap();
