@@ -107,36 +107,35 @@ impl Piece<'_> {
 }
 
 impl RedisQueue {
-    /// Reads a state, and notices a log that ends before what was seen of it.
+    /// Takes note of a state, and notices a log that ends before what was seen of it.
     async fn noted(&self, shard: Shard, state: State) -> PortResult<State> {
-        let now = (state.state.epoch, state.state.top);
-        if self.is_further(shard, now)? {
-            return Ok(state);
-        }
-        // An older answer may have been overtaken by a newer one: ask again before judging.
+        let Some(seen) = self.note(shard, state.state.epoch, state.state.top)? else { return Ok(state) };
+        // An older answer may have been overtaken by a newer one: only what is asked after `seen` was seen can judge.
         let fresh = self.fresh_state(shard).await?;
-        if self.is_further(shard, (fresh.state.epoch, fresh.state.top))? {
+        if fresh.state.epoch != state.state.epoch || fresh.state.top >= seen {
+            self.note(shard, fresh.state.epoch, fresh.state.top)?;
             return Ok(fresh);
         }
-        tracing::error!(%shard, top = fresh.state.top, "the delivery log ends before what was seen of it: a new epoch");
+        tracing::error!(%shard, top = fresh.state.top, seen, "the delivery log ends before what was seen of it: a new epoch");
         let digests = self.digests(shard).await?;
         self.make_contact(shard, Some(&digests), true).await?;
         self.fresh_state(shard).await
     }
 
-    fn is_further(&self, shard: Shard, now: (Epoch, u64)) -> PortResult<bool> {
+    /// Remembers the newest top of an epoch; answers it where the given one is older.
+    fn note(&self, shard: Shard, epoch: Epoch, top: u64) -> PortResult<Option<u64>> {
         let mut seen = self.contact_of(shard)?.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *seen {
-            Some((epoch, top)) if *epoch == now.0 => {
-                let further = now.1 >= *top;
-                *top = (*top).max(now.1);
-                Ok(further)
+        Ok(match &mut *seen {
+            Some((own, newest)) if *own == epoch => {
+                let before = *newest;
+                *newest = before.max(top);
+                Some(before).filter(|before| top < *before)
             }
             seen => {
-                *seen = Some(now);
-                Ok(true)
+                *seen = Some((epoch, top));
+                None
             }
-        }
+        })
     }
 
     async fn fresh_state(&self, shard: Shard) -> PortResult<State> {
@@ -273,7 +272,7 @@ impl DeliveryQueue for RedisQueue {
             "applied" => {
                 let id = Some(parse(word(1))?).filter(|id| *id > 0);
                 if let Some(id) = id {
-                    self.is_further(shard, (append.epoch, id))?;
+                    self.note(shard, append.epoch, id)?;
                 }
                 Appended::Applied { id }
             }
