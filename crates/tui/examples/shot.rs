@@ -35,7 +35,10 @@ fn main() -> anyhow::Result<()> {
     let (columns, rows) = args.size.split_once('x').context("--size is such as 120x34")?;
     let (columns, rows): (u16, u16) = (columns.parse()?, rows.parse()?);
     let pair = native_pty_system().openpty(PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 })?;
-    let mut command = CommandBuilder::new(&args.program[0]);
+    // A path with a slash is one from here; without, it is looked for as a shell would.
+    let program = &args.program[0];
+    let program = if program.contains('/') { std::fs::canonicalize(program)? } else { program.into() };
+    let mut command = CommandBuilder::new(program);
     command.args(&args.program[1..]);
     command.env("TERM", "xterm-256color");
     command.env_remove("NO_COLOR");
