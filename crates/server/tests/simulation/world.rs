@@ -435,7 +435,9 @@ async fn follow(client: Client, id: String, name: String, received: Arc<Mutex<Re
                     break;
                 }
             };
-            if std::env::var("EVS_SIMULATION_TRACE").is_ok() && !matches!(item, StreamItem::Event(_) | StreamItem::Checkpoint { .. }) {
+            if std::env::var("EVS_SIMULATION_TRACE").is_ok()
+                && !matches!(item, StreamItem::Event(_) | StreamItem::Checkpoint { .. })
+            {
                 println!("{id}/{name}: {item:?}");
             }
             window.handle(&item, &deliveries, &received);
