@@ -180,13 +180,7 @@ async fn subscribe(fleet: &Fleet, dice: &mut StdRng) -> Vec<Subscriber> {
 }
 
 /// Follows one queue; now and then dies and comes back at another gateway with the cursor that it stored.
-async fn follow(
-    clients: Vec<Client>,
-    id: String,
-    name: String,
-    received: Arc<Mutex<Received>>,
-    mut dice: StdRng,
-) {
+async fn follow(clients: Vec<Client>, id: String, name: String, received: Arc<Mutex<Received>>, mut dice: StdRng) {
     let mut window = Window::default();
     loop {
         let client = &clients[dice.random_range(0..clients.len())];
