@@ -41,6 +41,7 @@ fn summary(outcomes: &[Outcome]) -> String {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: run scripts/test"]
 async fn nothing_is_lost_doubled_or_disordered_whatever_happens() {
     let outcomes = run(number("EVS_SIMULATION_SEED", 1), number("EVS_SIMULATION_WORLDS", 16), None).await;
     let delivered: u64 = outcomes.iter().map(|outcome| outcome.verdict.delivered).sum();
@@ -64,16 +65,19 @@ async fn must_fail(mutation: Mutation) {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: run scripts/test"]
 async fn without_the_fence_it_fails() {
     must_fail(Mutation::NoFence).await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: run scripts/test"]
 async fn without_the_epoch_check_it_fails() {
     must_fail(Mutation::NoEpochCheck).await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes: run scripts/test"]
 async fn without_the_floor_it_fails() {
     must_fail(Mutation::NoFloor).await;
 }
