@@ -81,19 +81,11 @@ fn signals_end_it_and_restore_the_terminal() {
 
 #[test]
 fn a_panic_restores_the_terminal_before_it_is_printed() {
-    let this = std::env::current_exe().unwrap();
-    let arguments = ["--ignored", "--exact", "demo::panics_with_the_terminal_taken", "--nocapture"];
-    let mut pty = Pty::start(&this, &arguments, &[], (80, 24));
+    let panics = binary().with_file_name("examples").join("panic");
+    let mut pty = Pty::start(&panics, &[], &[], (80, 24));
     pty.until("the panic", |s| s.contains("on purpose"));
     assert_ne!(pty.exit_code(), 0);
     pty.assert_restored();
-}
-
-#[test]
-#[ignore = "run by a_panic_restores_the_terminal_before_it_is_printed, in a terminal of its own"]
-fn panics_with_the_terminal_taken() {
-    let _guard = evs_tui::terminal::Guard::take(true).unwrap();
-    panic!("on purpose");
 }
 
 #[test]
