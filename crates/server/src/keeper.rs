@@ -21,7 +21,7 @@ const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Routes that one plan sorts.
 const PLAN_ROUTES_MAX: usize = 200_000;
 /// A step holds the store for a few milliseconds, not longer.
-const BUDGET: Budget = Budget { spills_max: 1_000, slots_max: 50_000 };
+const BUDGET: Budget = Budget { spills_max: 300, slots_max: 50_000 };
 
 /// Keeps every shard until the process stops. Several keepers may compete: a step applies only at its position.
 pub async fn run(app: App) {

@@ -61,6 +61,7 @@ pub async fn run(app: App, activity: Activity) {
     while !app.shutdown.is_cancelled() {
         match app.log.consumer(&app.instance).await {
             Ok(mut consumer) => {
+                backoff = Backoff::default();
                 follow(&shared, consumer.as_mut(), &mut asked).await;
             }
             Err(error) => tracing::warn!(%error, "the event log cannot be followed; trying again"),

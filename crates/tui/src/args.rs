@@ -44,6 +44,9 @@ pub struct Args {
     /// Nothing on the server can be changed
     #[arg(long)]
     pub read_only: bool,
+    /// Panics as soon as it has the terminal, to see that the terminal comes back
+    #[arg(long, hide = true)]
+    pub panic: bool,
     /// Synthetic data, no server
     #[arg(long, conflicts_with_all = ["server", "gateway", "context", "replay"])]
     pub demo: bool,

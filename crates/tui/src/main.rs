@@ -83,6 +83,7 @@ async fn dashboard(args: &Args, environment: &Environment, config: &Config, keym
             Some(guard) => guard,
             None => guard.insert(Guard::take(app.settings.mouse).map_err(|error| format!("terminal: {error}"))?),
         };
+        assert!(!args.panic, "on purpose");
         let end = run(&mut app, terminal, &mut feed).await.map_err(|error| format!("terminal: {error}"))?;
         if !args.no_persist {
             keep(&state_path, &context, persist::State::of(&app, theme_at_start));

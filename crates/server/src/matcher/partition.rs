@@ -56,10 +56,16 @@ pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, b
         matches: Vec::new(),
         chains: Vec::new(),
         expected: Offset(0),
+        worked: false,
     };
     let mut backoff = Backoff::default();
     loop {
-        match task.hold().await {
+        let end = task.hold().await;
+        if std::mem::take(&mut task.worked) {
+            // A claim that got something done was no failure: the next one need not wait for those before it.
+            backoff = Backoff::default();
+        }
+        match end {
             End::Stop => break,
             End::Reclaim => {}
             End::Lost => {
@@ -84,6 +90,8 @@ struct Task {
     chains: Vec<Chain>,
     /// Where the next batch must begin; others are left over from before a restart.
     expected: Offset,
+    /// Whether the present claim has finished a batch.
+    worked: bool,
 }
 
 impl Task {
@@ -125,6 +133,7 @@ impl Task {
             if let Err(end) = self.process(batch).await {
                 return end;
             }
+            self.worked = true;
         }
     }
 

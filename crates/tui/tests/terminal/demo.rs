@@ -81,8 +81,7 @@ fn signals_end_it_and_restore_the_terminal() {
 
 #[test]
 fn a_panic_restores_the_terminal_before_it_is_printed() {
-    let panics = binary().with_file_name("examples").join("panic");
-    let mut pty = Pty::start(&panics, &[], &[], (80, 24));
+    let mut pty = Pty::start(&binary(), &["--demo", "--no-persist", "--panic"], &[], (80, 24));
     pty.until("the panic", |s| s.contains("on purpose"));
     assert_ne!(pty.exit_code(), 0);
     pty.assert_restored();
