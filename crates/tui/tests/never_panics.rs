@@ -4,7 +4,7 @@ use evs_tui::app::{App, Screen, Settings};
 use evs_tui::demo::stage::Stage;
 use evs_tui::keymap::{BINDINGS, Chord};
 use evs_tui::message::{
-    Connection, DroppedBy, EventsQuery, Failure, FailureKind, FeedMessage, Incoming, Message, Pointer, Target, Topic,
+    Connection, DroppedBy, Failure, FailureKind, FeedMessage, Incoming, Message, Pointer, Target, Topic,
 };
 use evs_tui::theme::THEMES;
 use evs_tui::view::view;
@@ -132,7 +132,7 @@ fn take(stage: &mut Stage, step: Step) {
             stage.send(Message::Feed(FeedMessage::Failed(topic, failure)));
         }
         Step::Event(json) => {
-            let query = stage.app.wants().events.unwrap_or_else(EventsQuery::default);
+            let query = stage.app.wants().events.unwrap_or_default();
             let event = Incoming { json: json.into(), ..Incoming::default() };
             stage.send(Message::Feed(FeedMessage::Events(query.clone(), vec![event])));
             stage.send(Message::Feed(FeedMessage::Dropped(query, 1, DroppedBy::Server)));

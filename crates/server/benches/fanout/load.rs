@@ -50,7 +50,7 @@ impl Load {
         let wish = |number: usize| {
             let spread = (number / TYPES % 41) as u32;
             let (tier, min_amount) =
-                if number % 2 == 0 { (None, 660 + spread) } else { (Some(number / 2 % 2), 340 + spread) };
+                if number.is_multiple_of(2) { (None, 660 + spread) } else { (Some(number / 2 % 2), 340 + spread) };
             Wish { kind: number % TYPES, tier, min_amount }
         };
         Self { wishes: (0..sockets).map(wish).collect() }

@@ -156,7 +156,7 @@ fn take(bytes: &[u8], next: &mut u64, received: &mut u64, counters: &Counters, s
                 counters.disorder.fetch_add(1, Ordering::Relaxed);
             }
             *next = number(rest) + 1;
-            if *next % SAMPLE_EVERY == 0 {
+            if (*next).is_multiple_of(SAMPLE_EVERY) {
                 const MARK: &[u8] = br#""sent_us":"#;
                 let at = body.windows(MARK.len()).position(|bytes| bytes == MARK).expect("our event");
                 let latency = now_us().saturating_sub(number(&body[at + MARK.len()..]));

@@ -158,7 +158,7 @@ async fn write_jobs(mut connection: SqliteConnection, mut waiting: mpsc::Receive
             let _ = connection.execute("ROLLBACK").await;
         }
         for answer in answers {
-            answer(outcome.as_ref().map(|()| ()).map_err(port_error));
+            answer(outcome.as_ref().copied().map_err(port_error));
         }
         jobs.clear();
     }

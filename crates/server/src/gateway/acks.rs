@@ -90,7 +90,8 @@ impl AckBook {
     pub(super) async fn flush(&self) {
         let _one = self.flushing.lock().await;
         let moved = std::mem::take(&mut *self.moved.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut by_log: BTreeMap<(Shard, Epoch), Vec<(Ack, Arc<Connection>)>> = BTreeMap::new();
+        type Acks = Vec<(Ack, Arc<Connection>)>;
+        let mut by_log: BTreeMap<(Shard, Epoch), Acks> = BTreeMap::new();
         for connection in moved {
             connection.unflushed.store(false, Ordering::Release);
             let Some(consumer) = connection.attached.consumer.clone() else { continue };

@@ -103,7 +103,6 @@ pub(super) enum Due {
 }
 
 impl Session {
-    #[expect(clippy::too_many_arguments, reason = "the facts of one resume, each once, at one call")]
     pub(super) fn new(
         (shard, slot, epoch): (Shard, Slot, Epoch),
         acking: Acking,

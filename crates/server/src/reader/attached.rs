@@ -38,7 +38,7 @@ pub struct Presence {
 impl Attached {
     #[must_use]
     pub fn presence(&self, shard: Shard, slot: Slot) -> Option<Presence> {
-        self.lock().get(&(shard, slot)).map(|sessions| presence(sessions))
+        self.lock().get(&(shard, slot)).map(presence)
     }
 
     /// Every slot with a connection, in no order.

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 /// A rule that is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "what is taken away")]
 pub(crate) enum Mutation {
     /// Whoever appends is taken for the owner, wherever its batch begins.
     NoFence,

@@ -113,7 +113,7 @@ impl World {
             queue: Arc::new(MemoryQueue::new(shards, 64 * 1024, clock.clone(), seed)),
             filters: Arc::new(MemoryFilters::new(shards, clock)),
             mutation,
-            cut: seed % 3 == 0,
+            cut: seed.is_multiple_of(3),
             counts: Arc::default(),
             produced: Vec::new(),
             started: Instant::now(),

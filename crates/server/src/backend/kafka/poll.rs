@@ -202,7 +202,6 @@ impl Thread {
     }
 
     /// A record as an event, or put aside; `None` where it belongs to no partition of ours, or lies before the start.
-    #[expect(clippy::type_complexity, reason = "the borrow of the message must end before the batch is changed")]
     fn take(&self, message: &BorrowedMessage<'_>) -> Option<(Partition, Result<Option<LoggedEvent>, String>, u64)> {
         use rdkafka::Message as _;
         let partition = partition_of(message.partition());

@@ -22,6 +22,7 @@ fn position_of(record: &impl Message) -> Position {
 
 /// The record's value as it is, whatever its key and headers: a bare object, the data of a CloudEvent in binary mode, or
 /// a whole CloudEvent in structured mode. A record that is none of these becomes a dead letter.
+#[expect(clippy::result_large_err, reason = "a dead letter is rare, and owns what it must keep")]
 pub(super) fn read(record: &impl Message) -> Result<LoggedEvent, DeadLetter> {
     let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
     let time_ms = record.timestamp().to_millis().unwrap_or(0);

@@ -23,6 +23,7 @@ pub(super) struct Link {
     state: Mutex<State>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one for each connection, not for each call")]
 enum Server {
     Node(Client),
     Cluster(ClusterClient),

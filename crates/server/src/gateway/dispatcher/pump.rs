@@ -211,7 +211,7 @@ impl Pump {
                                 );
                                 sent += 1;
                                 self.writes = self.writes.wrapping_add(1);
-                                if self.writes % LATENCY_EVERY == 0 {
+                                if self.writes.is_multiple_of(LATENCY_EVERY) {
                                     observed = Some(event.time_ms);
                                 }
                             }
