@@ -14,7 +14,7 @@
 //! | `base` | 6 bytes a slot, big endian: how many of its routes are folded |
 //! | `acked` | 22 bytes a slot: minimum ack, ordinal of its epoch, last ack, last seen, flags |
 //! | `c:<slot>` | rows of the consumers, once there is one beside `default` |
-//! | `q:<slot>`, `spilled`, `total` | spilled records with ids 0-<last seq>, the slots that have some, bytes ever spilled |
+//! | `q:<slot>`, `spilled`, `total` | spilled records with ids 0-(last seq), the slots that have some, bytes ever spilled |
 //! | `lost` | slot -> the last delivery lost to retention |
 
 mod link;
