@@ -214,8 +214,7 @@ impl Window {
         let start = found.len();
         let last = from.0.saturating_add(max as u64 - 1).min(top);
         let mut seq = top;
-        loop {
-            let Some(kept) = self.kept(id) else { break };
+        while let Some(kept) = self.kept(id) {
             if seq <= last {
                 found.push(kept.found(Place { seq: Seq(seq), entry: id, route }));
             }

@@ -91,8 +91,16 @@ impl std::fmt::Debug for Connection {
 impl Connection {
     pub(super) fn new(parts: Parts, session: Session, feed: Feed) -> Self {
         let Parts { attached, subscriber, generation, sink, dispatcher, condition, subject, place } = parts;
-        let state =
-            State { session, feed, subject, starved: false, place: None, pending: Vec::new(), closing_ms: None, left: false };
+        let state = State {
+            session,
+            feed,
+            subject,
+            starved: false,
+            place: None,
+            pending: Vec::new(),
+            closing_ms: None,
+            left: false,
+        };
         Self {
             attached,
             subscriber,
