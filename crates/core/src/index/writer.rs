@@ -171,6 +171,10 @@ impl MatchIndex {
             return self.place_several(filter, std::slice::from_mut(placed));
         };
         let known = self.clusters.view(leaf).column(0)[at];
+        if known & CLASS == 0 && !matches!(self.places.get(known), Place::Leaf(_)) {
+            // One entry of a filter that has several: as a member of a class it would forget the others.
+            return self.place_several(filter, std::slice::from_mut(placed));
+        }
         let members = if known & CLASS == 0 {
             let members = self.create_class(Place::Leaf(leaf));
             self.clusters.set_reference(leaf, at, members | CLASS);
