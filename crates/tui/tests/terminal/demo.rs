@@ -1,7 +1,6 @@
 //! The demo: every view, sizes, keys, signals; and the terminal as it was afterwards.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::pty::{Pty, binary};
 
@@ -54,15 +53,11 @@ fn a_walk_through_the_demo() {
 
 #[test]
 fn without_a_server_the_first_picture_says_so_and_counts_down() {
-    let started = Instant::now();
     let mut pty = Pty::start(&binary(), &["--server", "http://127.0.0.1:9", "--no-persist"], &[], (100, 30));
     pty.until("the first picture", |s| s.contains("1 Overview"));
-    let first = started.elapsed();
     pty.until("the countdown", |s| {
         s.contains("retrying in") && s.contains("attempt 2") && s.contains("Is the server running?")
     });
-    // The figure is measured by the bench; here only that nothing waits for the network.
-    assert!(first < Duration::from_secs(2), "{first:?}");
     pty.press("q");
     assert_eq!(pty.exit_code(), 0);
     pty.assert_restored();
