@@ -19,7 +19,8 @@ struct Args {
     /// Columns and rows
     #[arg(long, default_value = "120x34")]
     size: String,
-    /// Keys with spaces between; `wait:3` waits three seconds, `text:abc` types
+    /// Keys with spaces between; `wait:3` waits three seconds, `until:abc` for a text on the screen, `text:abc` types;
+    /// a `_` is a space
     #[arg(long, default_value = "wait:5")]
     keys: String,
     /// The picture; `.svg`, or text for any other name
@@ -29,6 +30,9 @@ struct Args {
     #[arg(last = true, required = true)]
     program: Vec<String>,
 }
+
+/// A busy machine takes long, a wrong text for ever.
+const UNTIL_MAX: Duration = Duration::from_secs(60);
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
@@ -58,6 +62,14 @@ fn main() -> anyhow::Result<()> {
     for word in args.keys.split_whitespace() {
         match word.split_once(':') {
             Some(("wait", seconds)) => std::thread::sleep(Duration::from_secs_f64(seconds.parse()?)),
+            Some(("until", text)) => {
+                let text = text.replace('_', " ");
+                let start = std::time::Instant::now();
+                while !parser.lock().expect("nobody panics with it").screen().contents().contains(&text) {
+                    anyhow::ensure!(start.elapsed() < UNTIL_MAX, "{text:?} did not come on the screen");
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
             Some(("text", text)) => {
                 keys.write_all(text.replace('_', " ").as_bytes())?;
             }

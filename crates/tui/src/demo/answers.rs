@@ -37,10 +37,11 @@ impl World {
             }
             Ask::UpdateFilter(id, spec) => {
                 let meaning = meaning(&spec)?;
+                let condition = self.condition(meaning.condition());
                 self.version += 1;
                 let version = self.version;
                 let live = self.filters.iter_mut().find(|f| f.shown.id == id).ok_or_else(|| not_found("filter"))?;
-                live.condition = meaning.condition();
+                live.condition = condition;
                 live.meaning = meaning;
                 live.shown.spec = fields(spec);
                 live.shown.version = version;
@@ -71,6 +72,7 @@ impl World {
 
     pub(super) fn add_filter(&mut self, owner: usize, spec: FilterSpec) -> Result<ApiFilter, Failure> {
         let meaning = meaning(&spec)?;
+        let condition = self.condition(meaning.condition());
         self.version += 1;
         let shown = ApiFilter {
             id: self.next_filter,
@@ -82,13 +84,7 @@ impl World {
             activity: Some(FilterActivity::default()),
         };
         self.next_filter += 1;
-        self.filters.push(Live {
-            shown: shown.clone(),
-            condition: meaning.condition(),
-            meaning,
-            owner,
-            hits_before: 0,
-        });
+        self.filters.push(Live { shown: shown.clone(), condition, meaning, owner, hits_before: 0 });
         Ok(shown)
     }
 

@@ -72,6 +72,8 @@ impl Actor {
     }
 }
 
+const COUNTRIES: [&str; 6] = ["JP", "ES", "GB", "FR", "IN", "BR"];
+
 const NAMED: [(&str, Habit); 8] = [
     ("fraud-desk", Habit::Prompt),
     ("crm-sync", Habit::Slow),
@@ -150,10 +152,10 @@ pub(super) fn filters(actors: &[Actor]) -> Vec<(usize, FilterSpec)> {
             2 => spec.user_tiers = vec!["enterprise".into()],
             _ => {
                 spec.where_ = Some(expressions[owner % expressions.len()].into());
-                // Many narrow slices and a few broad ones, as a real installation has.
+                // Many narrow slices and a few broad ones, as a real installation has; and as there, many ask the same.
                 if owner >= NAMED.len() {
-                    let user = owner % 5_000 / 3 + 1;
-                    spec.where_ = Some(format!("user_id == \"user_{user}\" || amount > {}", 260 + owner * 3));
+                    let (country, least) = (COUNTRIES[owner % COUNTRIES.len()], 60 + owner % 5 * 40);
+                    spec.where_ = Some(format!("country == \"{country}\" && amount > {least}"));
                 }
             }
         }
