@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::connection::{self, Acked, Target};
-use crate::progress::Progress;
+use crate::progress::{Progress, position};
 use crate::{Client, Error, StreamError};
 
 /// Items that wait for the program. More than the server's window, so that a slow program does not keep the connection
@@ -64,7 +64,7 @@ pub enum StreamItem {
     Gap(Gap),
     /// All that waited has been told; what follows is live.
     CaughtUp,
-    /// [`Subscription::cursor`] is valid across epochs here.
+    /// [`Subscription::cursor`] covers the quiet partitions too from here.
     Checkpoint {
         cursor: String,
     },
@@ -88,7 +88,7 @@ pub struct Delivery {
     pub seq: Option<u64>,
     /// The life of the numbers that `seq` belongs to.
     pub epoch: Arc<str>,
-    /// `partition:offset`, in a backfill.
+    /// `partition:offset` in the event log.
     pub position: Option<String>,
     /// The filters that matched.
     pub filters: Vec<u32>,
@@ -183,14 +183,15 @@ impl Subscription {
                 self.progress.welcome(welcome);
             }
             Ok(StreamItem::Event(delivery)) => {
+                let seq = delivery.seq.unwrap_or(0);
+                self.progress.advance(seq, position(delivery.position.as_deref()));
                 if let Some(seq) = delivery.seq {
-                    self.progress.advance(seq);
                     if self.ack == Ack::OnDelivery {
                         self.unacked = Some(Acked { epoch: delivery.epoch.clone(), seq });
                     }
                 }
             }
-            Ok(StreamItem::Gap(gap)) => self.progress.advance(gap.to.unwrap_or(0)),
+            Ok(StreamItem::Gap(gap)) => self.progress.advance(gap.to.unwrap_or(0), None),
             Ok(StreamItem::Checkpoint { cursor }) => self.progress.checkpoint(0, cursor),
             Ok(StreamItem::CaughtUp | StreamItem::Notice { .. } | StreamItem::Disconnected { .. }) | Err(_) => {}
         }

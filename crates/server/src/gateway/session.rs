@@ -52,6 +52,8 @@ pub(super) struct Session {
     first: u64,
     /// The next seq to send.
     next: u64,
+    /// The last number that the client was told, by whatever frame: what lies between it and the next event was skipped.
+    told: u64,
     /// What the consumer has acked, as far as this session knows.
     acked: u64,
     /// Sent and not acked: seq and bytes.
@@ -73,7 +75,10 @@ pub(super) struct Session {
 /// What to do with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Send,
+    /// `after` is the number that was told before, where it is not the one before this.
+    Send {
+        after: Option<u64>,
+    },
     Skip,
     /// No credit for it now.
     Wait,
@@ -119,6 +124,7 @@ impl Session {
             acking,
             first: next.0.max(1),
             next: next.0.max(1),
+            told: next.0.max(1) - 1,
             acked: acked.0,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
@@ -189,12 +195,14 @@ impl Session {
             self.unacked.push_back((seq.0, u32::try_from(bytes).unwrap_or(u32::MAX)));
             self.unacked_bytes += bytes;
         }
-        Verdict::Send
+        let after = std::mem::replace(&mut self.told, seq.0);
+        Verdict::Send { after: (after + 1 != seq.0).then_some(after) }
     }
 
     /// Deliveries up to `gap.to` will not come.
     pub(super) fn gap(&mut self, to: Seq) {
         self.next = self.next.max(to.0 + 1);
+        self.told = self.next - 1;
     }
 
     /// Numbers pass without a frame. They need no ack of their own, unless earlier ones are waiting for one.
@@ -216,7 +224,14 @@ impl Session {
 
     /// `caught_up`, once, when all that waited at connect has been sent.
     pub(super) fn caught_up(&mut self) -> Option<ServerFrame> {
-        self.target.take_if(|target| self.next > *target).map(|_| ServerFrame::CaughtUp { seq: self.next - 1 })
+        self.target.take_if(|target| self.next > *target)?;
+        self.told = self.next - 1;
+        Some(ServerFrame::CaughtUp { seq: self.next - 1, cursor: Some(self.cursor().to_string()) })
+    }
+
+    /// Whether `caught_up` is still to be said.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.target.is_some()
     }
 
     /// Whether enough was sent for a checkpoint now.
@@ -228,6 +243,7 @@ impl Session {
     pub(super) fn checkpoint(&mut self, now_ms: i64) -> ServerFrame {
         self.sent_since_checkpoint = 0;
         self.checkpoint_ms = now_ms;
+        self.told = self.next - 1;
         ServerFrame::Checkpoint { seq: self.next - 1, cursor: self.cursor().to_string() }
     }
 
@@ -326,10 +342,7 @@ impl Session {
     }
 
     fn raise_seen(&mut self, partition: Partition, to: Offset) {
-        match self.seen.iter_mut().find(|(of, _)| *of == partition) {
-            Some((_, seen)) => *seen = (*seen).max(to),
-            None => self.seen.push((partition, to)),
-        }
+        evs_core::cursor::raise_seen(&mut self.seen, partition, to);
     }
 }
 

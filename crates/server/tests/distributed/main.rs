@@ -6,8 +6,8 @@
 #[path = "../crash/checker.rs"]
 mod checker;
 mod fleet;
-#[path = "../simulation/window.rs"]
-mod window;
+#[path = "../simulation/application.rs"]
+mod application;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use window::Window;
+use application::Application;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -180,17 +180,17 @@ async fn subscribe(fleet: &Fleet, dice: &mut StdRng) -> Vec<Subscriber> {
 
 /// Follows one queue; now and then dies and comes back at another gateway with the cursor that it stored.
 async fn follow(clients: Vec<Client>, id: String, name: String, received: Arc<Mutex<Received>>, mut dice: StdRng) {
-    let mut window = Window::default();
+    let mut application = Application::default();
     loop {
         let client = &clients[dice.random_range(0..clients.len())];
-        let options = Options { consumer: Some(name.clone()), cursor: window.cursor.clone(), ..Options::default() };
+        let options = Options { consumer: Some(name.clone()), cursor: application.cursor.clone(), ..Options::default() };
         let Ok(mut deliveries) = client.subscribe(&id, options) else { return };
         for _ in 0..dice.random_range(20..600_u32) {
             let Some(Ok(item)) = deliveries.next().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 break;
             };
-            window.handle(&item, &deliveries, &received);
+            application.handle(&item, &deliveries, &received);
             if matches!(item, StreamItem::Disconnected { .. }) {
                 // The gateway is dead; another may not be.
                 break;

@@ -8,7 +8,7 @@
 #[path = "../crash/checker.rs"]
 mod checker;
 mod faulty;
-mod window;
+mod application;
 mod world;
 
 use std::fmt::Write as _;

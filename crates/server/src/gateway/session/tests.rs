@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const SENT: Verdict = Verdict::Send { after: None };
 const LIMITS: Limits = Limits { events_max: 4, bytes_max: 1000, ping_ms: 25_000, ack_timeout_ms: 60_000 };
 
 fn session(acking: Acking, next: u64, acked: u64, top: u64) -> Session {
@@ -25,15 +26,15 @@ fn deliveries_are_taken_in_order_and_within_credit() {
     let mut session = session(Acking::Client, 5, 4, 9);
     assert_eq!(deliver(&mut session, 6), Verdict::Unexpected);
     for seq in 5..9 {
-        assert_eq!(deliver(&mut session, seq), Verdict::Send);
+        assert_eq!(deliver(&mut session, seq), SENT);
         assert_eq!(deliver(&mut session, seq), Verdict::Unexpected);
     }
     assert_eq!((session.credit(&LIMITS), deliver(&mut session, 9)), (0, Verdict::Wait));
     assert!(matches!(ack(&mut session, 6), Said::Acked(None)));
     assert_eq!((session.acked(), session.credit(&LIMITS)), (Seq(6), 2));
     assert!(session.caught_up().is_none());
-    assert_eq!(deliver(&mut session, 9), Verdict::Send);
-    assert!(matches!(session.caught_up(), Some(ServerFrame::CaughtUp { seq: 9 })));
+    assert_eq!(deliver(&mut session, 9), SENT);
+    assert!(matches!(session.caught_up(), Some(ServerFrame::CaughtUp { seq: 9, .. })));
     assert!(session.caught_up().is_none());
 }
 
@@ -44,8 +45,9 @@ fn what_was_seen_before_an_epoch_change_passes_without_a_frame() {
     assert_eq!(session.deliver(Seq(1), at(8), 1, &LIMITS, || true), Verdict::Skip);
     assert_eq!(session.deliver(Seq(2), at(9), 1, &LIMITS, || true), Verdict::Skip);
     assert_eq!(session.acked(), Seq(2), "nothing else waits for an ack");
-    assert_eq!(session.deliver(Seq(3), at(10), 1, &LIMITS, || true), Verdict::Send);
-    assert_eq!(session.deliver(Seq(4), (Partition(1), Offset(0)), 1, &LIMITS, || true), Verdict::Send);
+    let after = Some(0);
+    assert_eq!(session.deliver(Seq(3), at(10), 1, &LIMITS, || true), Verdict::Send { after }, "1 and 2 were skipped");
+    assert_eq!(session.deliver(Seq(4), (Partition(1), Offset(0)), 1, &LIMITS, || true), SENT);
     assert_eq!(session.deliver(Seq(5), at(11), 1, &LIMITS, || false), Verdict::Skip);
     assert_eq!(session.acked(), Seq(2), "3 and 4 wait");
     ack(&mut session, 3);
@@ -70,7 +72,7 @@ fn skipping_does_not_ack_what_the_consumer_has_not() {
 fn who_acks() {
     let mut on_send = session(Acking::OnSend, 1, 0, 0);
     for seq in 1..50 {
-        assert_eq!(deliver(&mut on_send, seq), Verdict::Send, "no credit is needed");
+        assert_eq!(deliver(&mut on_send, seq), SENT, "no credit is needed");
     }
     assert_eq!(on_send.acked(), Seq(0));
     assert!(on_send.written() && !on_send.written());
