@@ -385,13 +385,13 @@ impl<'a> Connection<'a> {
                 progress.caught_up(seq);
                 if let Some(cursor) = cursor {
                     progress.checkpoint(seq, &cursor);
-                    self.hand_on(StreamItem::Checkpoint { cursor });
+                    self.hand_on(StreamItem::Checkpoint { seq, cursor });
                 }
                 self.hand_on(StreamItem::CaughtUp);
             }
             Ok(ServerFrame::Checkpoint { seq, cursor }) => {
                 progress.checkpoint(seq, &cursor);
-                self.hand_on(StreamItem::Checkpoint { cursor });
+                self.hand_on(StreamItem::Checkpoint { seq, cursor });
             }
             Ok(ServerFrame::Draining { reconnect_within_ms }) => {
                 let within = Duration::from_millis(reconnect_within_ms).mul_f64(rand::rng().random_range(0.0..=1.0));

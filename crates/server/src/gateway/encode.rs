@@ -167,7 +167,15 @@ mod tests {
 
     fn event(format: Format, seq: u64, filters: &[u32], body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_event(&mut out, format, (seq, Some(5).filter(|_| seq == 7)), (Partition(3), Offset(88)), filters, body, || "cur".into());
+        put_event(
+            &mut out,
+            format,
+            (seq, Some(5).filter(|_| seq == 7)),
+            (Partition(3), Offset(88)),
+            filters,
+            body,
+            || "cur".into(),
+        );
         out
     }
 

@@ -82,15 +82,13 @@ pub(super) fn resume(shard: Shard, slot: Slot, begin: &Begin, observe: bool, att
     Resume { seen: cursor.seen.clone(), gap, other_life: true, ..at(floor.0 + 1, resumed) }
 }
 
-/// Whether the event log can bring what the queue no longer has for a cursor of an earlier life: the cursor must say of
-/// each partition that has events how far it has seen. `Some(true)`: it can, but for what fell to its retention.
+/// Whether the event log can bring what the queue no longer has for a cursor of an earlier life: `Some(true)`, it can, but
+/// for what fell to its retention. A cursor that has counted deliveries and knows no partition, since it was made from a
+/// position that the server kept, says nothing of the event log. A partition that is not in a cursor had sent it nothing
+/// when it was made, so its oldest event is next.
 pub(super) fn refill(cursor: &Cursor, ranges: &[PartitionRange]) -> Option<bool> {
-    let mut lost = false;
-    for range in ranges.iter().filter(|range| range.high > Offset(0)) {
-        let seen = seen(cursor, range.partition)?;
-        lost |= seen < range.low;
-    }
-    (!cursor.seen.is_empty()).then_some(lost)
+    let lost = |range: &PartitionRange| seen(cursor, range.partition).is_some_and(|seen| seen < range.low);
+    (cursor.seq == Seq(0) || !cursor.seen.is_empty()).then(|| ranges.iter().any(lost))
 }
 
 /// Whether the queue was made anew and filled again from an event log that had already lost what this cursor has not
@@ -154,10 +152,10 @@ mod tests {
         let Begin::After(cursor) = cursor(5, OLD, 30) else { unreachable!() };
         assert_eq!(refill(&cursor, &[range(0, 10, 90)]), Some(false));
         assert_eq!(refill(&cursor, &[range(0, 71, 90)]), Some(true), "70 is gone");
-        assert_eq!(refill(&cursor, &[range(0, 10, 90), range(1, 0, 0)]), Some(false), "an empty partition");
-        assert_eq!(refill(&cursor, &[range(0, 10, 90), range(1, 0, 4)]), None, "nothing is known of partition 1");
+        assert_eq!(refill(&cursor, &[range(0, 10, 90), range(1, 3, 4)]), Some(false), "a new partition");
         let blank = Cursor { seen: Vec::new(), ..cursor.clone() };
-        assert_eq!(refill(&blank, &[range(0, 0, 0)]), None);
+        assert_eq!(refill(&blank, &[range(0, 0, 9)]), None);
+        assert_eq!(refill(&Cursor { seq: Seq(0), ..blank.clone() }, &[range(0, 0, 9)]), Some(false));
         let covers = |first| Checkpoint { partition: Partition(0), first: Offset(first), next: Offset(95) };
         assert!(!refilled_too_late(&cursor, &[covers(70)]));
         assert!(refilled_too_late(&cursor, &[covers(71)]));

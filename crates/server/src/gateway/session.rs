@@ -205,19 +205,18 @@ impl Session {
         self.told = self.next - 1;
     }
 
-    /// Numbers pass without a frame. They need no ack of their own, unless earlier ones are waiting for one.
+    /// A number passes without a frame. Its ack is the next number's that the client is told, be it a checkpoint's: a
+    /// position that ran ahead of the client's cursor would look like a gap when it comes back.
     fn pass(&mut self, seq: u64) {
-        if self.acking == Acking::Client && self.unacked.is_empty() && self.acked == self.next - 1 {
-            self.acked = seq;
-        }
         self.next = seq + 1;
+        self.sent_since_checkpoint += 1;
     }
 
     /// All that was sent is with the kernel. Answers whether the position moved.
     pub(super) fn written(&mut self) -> bool {
-        let moved = self.acking == Acking::OnSend && self.next > self.first && self.acked < self.next - 1;
+        let moved = self.acking == Acking::OnSend && self.told >= self.first && self.acked < self.told;
         if moved {
-            self.acked = self.next - 1;
+            self.acked = self.told;
         }
         moved
     }
@@ -301,11 +300,9 @@ impl Session {
             self.unacked.pop_front();
             self.unacked_bytes -= bytes as usize;
         }
-        // What was skipped after the acked one needs no ack of its own.
-        let upto = self.unacked.front().map_or(self.next - 1, |(first, _)| first - 1);
         let moved = seq > self.acked;
         if moved {
-            self.acked = if self.acking == Acking::Client { upto.max(seq) } else { seq };
+            self.acked = seq;
             self.full_since_ms = None;
             if self.unacked.is_empty() {
                 // A burst's memory is not an idle session's.

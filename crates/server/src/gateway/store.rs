@@ -109,9 +109,6 @@ fn apply(connection: &Arc<Connection>, next: Seq, max: usize, read: &QueueRead) 
         let frame = state.session.checkpoint(now_ms);
         connection.put_frame(&state, &mut buffer, &frame);
     }
-    if progress && buffer.is_empty() {
-        dispatcher.acks.moved(connection);
-    }
     connection.write(&mut state, &buffer);
     dispatcher.note(connection, &state, false);
     dispatcher.metrics.deliveries_sent.inc_by(sent);

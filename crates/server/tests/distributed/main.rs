@@ -3,17 +3,18 @@
 //!
 //! `EVS_CAMPAIGN_SEED` and `EVS_CAMPAIGN_MINUTES` make it another and a longer one.
 
+#[path = "../simulation/application.rs"]
+mod application;
 #[path = "../crash/checker.rs"]
 mod checker;
 mod fleet;
-#[path = "../simulation/application.rs"]
-mod application;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use application::Application;
 use checker::{Produced, Received, Verdict, WANTED, Wanted, must};
 use evs_client::api::filters::FilterSpec;
 use evs_client::{Client, Options, StreamItem};
@@ -23,7 +24,6 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use application::Application;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -183,7 +183,8 @@ async fn follow(clients: Vec<Client>, id: String, name: String, received: Arc<Mu
     let mut application = Application::default();
     loop {
         let client = &clients[dice.random_range(0..clients.len())];
-        let options = Options { consumer: Some(name.clone()), cursor: application.cursor.clone(), ..Options::default() };
+        let options =
+            Options { consumer: Some(name.clone()), cursor: application.cursor.clone(), ..Options::default() };
         let Ok(mut deliveries) = client.subscribe(&id, options) else { return };
         for _ in 0..dice.random_range(20..600_u32) {
             let Some(Ok(item)) = deliveries.next().await else {

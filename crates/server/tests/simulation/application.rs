@@ -29,7 +29,9 @@ impl Application {
                 self.cursor = deliveries.cursor();
                 let mut received = received.lock().unwrap();
                 match gap {
-                    Gap { from, to: Some(to), reason: GapReason::Retention } if self.cut => received.cut += to + 1 - from,
+                    Gap { from, to: Some(to), reason: GapReason::Retention } if self.cut => {
+                        received.cut += to + 1 - from
+                    }
                     _ => received.gaps.push(format!("{gap:?}")),
                 }
             }

@@ -10,8 +10,8 @@ use evs_core::log::compact::Plan;
 use evs_core::{ConsumerName, Epoch, FilterVersion, Partition, Seq, Shard, Slot};
 use evs_server::backend::memory::MemoryQueue;
 use evs_server::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
-    Snapshot, Standing, Start, Tail,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
+    ShardState, Snapshot, Standing, Start, Tail,
 };
 use evs_server::ports::{PortError, PortResult};
 use rand::rngs::SmallRng;

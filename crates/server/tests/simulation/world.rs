@@ -30,9 +30,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::application::Application;
 use crate::checker::{self, Produced, Received, Verdict, WANTED, Wanted, must};
 use crate::faulty::{Counts, FaultyQueue, Mutation};
-use crate::application::Application;
 
 const PARTITIONS: u32 = 3;
 const STEPS: u32 = 30;
@@ -49,6 +49,7 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) struct World {
+    seed: u64,
     dice: SmallRng,
     log: MemoryLog,
     queue: Arc<MemoryQueue>,
@@ -109,6 +110,7 @@ impl World {
         let shards = dice.random_range(1..3);
         let clock = Clock::system();
         let mut world = Self {
+            seed,
             log: MemoryLog::new(PARTITIONS, clock.clone()),
             queue: Arc::new(MemoryQueue::new(shards, 64 * 1024, clock.clone(), seed)),
             filters: Arc::new(MemoryFilters::new(shards, clock)),
@@ -313,7 +315,7 @@ impl World {
     fn tail(&mut self, client: &Client, id: &str, name: &str) -> Tail {
         let received = Arc::new(Mutex::new(Received::default()));
         let dice = SmallRng::seed_from_u64(self.dice.random());
-        let who = (id.to_owned(), name.to_owned());
+        let who = (id.to_owned(), name.to_owned(), self.seed);
         let task = tokio::spawn(follow(client.clone(), who, self.cut, received.clone(), dice));
         Tail { name: name.to_owned(), received, task }
     }
@@ -428,20 +430,21 @@ fn client(address: SocketAddr) -> Client {
 /// Follows one queue; now and then dies and comes back with the cursor that it stored.
 async fn follow(
     client: Client,
-    (id, name): (String, String),
+    (id, name, seed): (String, String, u64),
     cut: bool,
     received: Arc<Mutex<Received>>,
     mut dice: SmallRng,
 ) {
     let mut application = Application { cut, cursor: None };
     loop {
-        let options = Options { consumer: Some(name.clone()), cursor: application.cursor.clone(), ..Options::default() };
+        let options =
+            Options { consumer: Some(name.clone()), cursor: application.cursor.clone(), ..Options::default() };
         let Ok(mut deliveries) = client.subscribe(&id, options) else { return };
         for _ in 0..dice.random_range(10..200_u32) {
             let item = match deliveries.next().await {
                 Some(Ok(item)) => item,
                 ended => {
-                    println!("{id}/{name}: {ended:?}");
+                    println!("world {seed}, {id}/{name}: {ended:?}");
                     sleep(Duration::from_millis(50)).await;
                     break;
                 }
@@ -449,7 +452,7 @@ async fn follow(
             if std::env::var("EVS_SIMULATION_TRACE").is_ok()
                 && !matches!(item, StreamItem::Event(_) | StreamItem::Checkpoint { .. })
             {
-                println!("{id}/{name}: {item:?}");
+                println!("world {seed}, {id}/{name}: {item:?}");
             }
             application.handle(&item, &deliveries, &received);
         }

@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
-    Snapshot, Standing, Start, Tail,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
+    ShardState, Snapshot, Standing, Start, Tail,
 };
 use crate::ports::{PortError, PortResult};
 

@@ -249,10 +249,6 @@ impl Pump {
                         let frame = state.session.checkpoint(now_ms);
                         connection.put_frame(&state, &mut self.buffer, &frame);
                     }
-                    if self.buffer.is_empty() {
-                        // Everything was skipped: an ack of its own moves the position.
-                        self.dispatcher.acks.moved(&connection);
-                    }
                     connection.write(&mut state, &self.buffer);
                     self.dispatcher.note(&connection, &state, live);
                     // What an ack or the socket's next readiness will mark is not marked here.
