@@ -39,6 +39,8 @@ const STEPS: u32 = 30;
 /// What one queue keeps where the retention cuts: the sleeper loses more than that, everybody else reads in time.
 const CUT_EVENTS_MAX: u64 = 150;
 const SETTLE: Duration = Duration::from_secs(60);
+/// A mutant may never get there, and one failure is what its test waits for.
+const SETTLE_MUTANT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
@@ -125,6 +127,10 @@ impl World {
         let verdict = world.live().await;
         let counts = *world.counts.lock().unwrap();
         Outcome { seed, verdict, counts, story: world.story }
+    }
+
+    fn settle(&self) -> Duration {
+        if self.mutation.is_some() { SETTLE_MUTANT } else { SETTLE }
     }
 
     fn tell(&mut self, text: impl Into<String>) {
@@ -353,7 +359,7 @@ impl World {
 
     async fn judge(&mut self, client: &Client, subscribers: Vec<Subscriber>, sleeper: Subscriber) -> Verdict {
         let mut verdict = Verdict::default();
-        let deadline = Instant::now() + SETTLE;
+        let deadline = Instant::now() + self.settle();
         for subscriber in &subscribers {
             let must = must(&self.produced, &subscriber.wanted);
             for consumer in &subscriber.consumers {
@@ -393,7 +399,7 @@ impl World {
         let must = must(&self.produced, &sleeper.wanted);
         let mut deliveries = client.subscribe(&sleeper.id, Options::default()).unwrap();
         let (mut ids, mut told) = (HashSet::new(), 0_u64);
-        let deadline = tokio::time::Instant::now() + SETTLE;
+        let deadline = tokio::time::Instant::now() + self.settle();
         let missing = |ids: &HashSet<u64>| must.iter().filter(|id| !ids.contains(id)).count() as u64;
         while missing(&ids) > told {
             let Ok(item) = tokio::time::timeout_at(deadline, deliveries.next()).await else { break };
