@@ -19,6 +19,7 @@ mod fields;
 mod formula;
 mod gates;
 mod layouts;
+mod lexicon;
 mod number;
 mod order;
 mod paged;

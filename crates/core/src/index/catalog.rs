@@ -12,7 +12,7 @@ use super::gates::{Admitted, Gates, Words};
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
-use super::symbols::{Element, NONE, Sense, SymbolId, Symbols};
+use super::symbols::{Element, Kind, NONE, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
 const SHAPES_MAX: usize = 48;
@@ -27,8 +27,8 @@ struct Counts {
     elements: u32,
     by_prefix_length: Vec<(u8, u32)>,
     by_level: HashMap<u8, u32>,
-    present: Option<SymbolId>,
-    numeric: Option<SymbolId>,
+    present: bool,
+    numeric: bool,
 }
 
 /// How often events had a symbol, of those that the writer was shown.
@@ -91,7 +91,7 @@ impl Default for Catalog {
 impl Catalog {
     /// The symbol of a sense, made if need be. It is kept if it has uses when [`Catalog::tidy`] is called.
     fn intern(&mut self, field: Field, sense: Sense<'_>) -> SymbolId {
-        if let Some((id, _)) = self.symbols.find(field, sense) {
+        if let Some(id) = self.symbols.find(field, sense) {
             return id;
         }
         let id = self.symbols.insert(self.free.pop(), field, sense);
@@ -104,7 +104,7 @@ impl Catalog {
         }
         self.fresh.push(id);
         self.fields.retain(field);
-        self.count(field, sense, id, true);
+        self.count(id, true);
         id
     }
 
@@ -123,7 +123,9 @@ impl Catalog {
     }
 
     /// Keeps what an event must be asked for this symbol.
-    fn count(&mut self, field: Field, sense: Sense<'_>, id: SymbolId, added: bool) {
+    fn count(&mut self, id: SymbolId, added: bool) {
+        let Some(symbol) = self.symbols.get(id) else { return };
+        let field = symbol.field;
         if self.counts.len() <= field.at() {
             self.counts.resize(field.at() + 1, Counts::default());
         }
@@ -132,19 +134,18 @@ impl Catalog {
             *count = if added { *count + 1 } else { *count - 1 };
             *count <= 1
         };
-        self.lookups_changed |= match sense {
-            Sense::Always => false,
-            Sense::Present => {
-                counts.present = added.then_some(id);
+        self.lookups_changed |= match symbol.kind {
+            Kind::Always => false,
+            Kind::Present => {
+                counts.present = added;
                 true
             }
-            Sense::Numeric => {
-                counts.numeric = added.then_some(id);
+            Kind::Numeric => {
+                counts.numeric = added;
                 true
             }
-            Sense::Prefix(prefix) => {
+            Kind::Prefix(length) => {
                 step(&mut counts.prefixes);
-                let length = u8::try_from(prefix.len()).unwrap_or(u8::MAX);
                 match counts.by_prefix_length.iter_mut().find(|(other, _)| *other == length) {
                     Some((_, count)) => step(count),
                     None => {
@@ -154,9 +155,9 @@ impl Catalog {
                     }
                 }
             }
-            Sense::Element(_) => step(&mut counts.elements),
-            Sense::Interval { level, .. } => step(counts.by_level.entry(level).or_default()),
-            _ => step(&mut counts.values),
+            Kind::Element => step(&mut counts.elements),
+            Kind::Level(level) => step(counts.by_level.entry(level).or_default()),
+            Kind::Value => step(&mut counts.values),
         };
     }
 
@@ -165,10 +166,9 @@ impl Catalog {
         let pairs = &mut self.pairs[id as usize];
         *pairs = if added { *pairs + 1 } else { *pairs - 1 };
         // The symbol itself is touched only if that changes what it says.
-        if *pairs == u32::from(added)
-            && let Some(symbol) = self.symbols.get_mut(id)
-        {
-            symbol.paired = *pairs > 0;
+        if *pairs == u32::from(added) {
+            let paired = *pairs > 0;
+            self.symbols.update(id, |symbol| symbol.flags.paired = paired);
         }
     }
 
@@ -195,10 +195,10 @@ impl Catalog {
         if self.uses[id as usize] > 0 {
             return;
         }
-        let Some(symbol) = self.symbols.get(id).cloned() else { return };
-        self.count(symbol.field, symbol.sense(), id, false);
+        let Some(field) = self.symbols.get(id).map(|symbol| symbol.field) else { return };
+        self.count(id, false);
         self.symbols.remove(id);
-        self.fields.release(symbol.field);
+        self.fields.release(field);
         self.free.push(id);
     }
 
@@ -263,7 +263,7 @@ impl Catalog {
         if self.observed.events < OBSERVED_MIN {
             return None;
         }
-        let (id, _) = self.symbols.find(field, sense)?;
+        let id = self.symbols.find(field, sense)?;
         let hits = self.observed.hits.get(id as usize).copied().unwrap_or_default();
         // Half a hit for what was never seen: rare, but not impossible.
         Some((f64::from(hits) + 0.5) / (f64::from(self.observed.events) + 1.0))
@@ -341,7 +341,7 @@ impl Frequencies for Estimates<'_> {
             Atom::Prefix(field, prefix) => (*field, Sense::Prefix(prefix.as_bytes())),
             _ => return 0,
         };
-        let mut head = self.catalog.symbols.find(field, sense).map_or(NONE, |(_, symbol)| symbol.head);
+        let mut head = self.catalog.symbols.lexicon.find(field, sense).map_or(NONE, |known| known.head);
         let mut entries = 0;
         while head != NONE {
             let view = self.clusters.view(head);

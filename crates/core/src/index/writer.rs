@@ -15,7 +15,7 @@ use super::layouts::Layouts;
 use super::places::{Place, Places};
 use super::program::{self, Reference};
 use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
-use super::symbols::{NONE, SymbolId};
+use super::symbols::{Kind, NONE, SymbolId};
 use super::table::Table;
 use super::{IndexReader, IndexStats, Target};
 use crate::{Event, Filter, FilterId, FilterVersion};
@@ -45,7 +45,7 @@ struct Counts {
 }
 
 /// Entries of a cluster that may be given more columns for the sake of one more.
-const WIDENED_MAX: usize = 64;
+const WIDENED_MAX: usize = 128;
 
 impl Default for MatchIndex {
     fn default() -> Self {
@@ -133,7 +133,7 @@ impl MatchIndex {
             layouts: Arc::clone(&self.layouts.all),
             shapes: Arc::clone(&self.shapes),
             always: self.catalog.symbols.get(ALWAYS).map_or(NONE, |symbol| symbol.head),
-            symbols: self.catalog.symbols.clone(),
+            lexicon: self.catalog.symbols.lexicon.clone(),
             pairs: self.pairs.clone(),
             chunks: self.clusters.chunks.clone(),
             pool: self.catalog.pool.pool.clone(),
@@ -304,9 +304,7 @@ impl MatchIndex {
 
     fn set_first_head(&mut self, [left, right]: [SymbolId; 2], old: ChunkId, new: ChunkId) {
         if right == NONE {
-            if let Some(symbol) = self.catalog.symbols.get_mut(left) {
-                symbol.head = new;
-            }
+            self.catalog.symbols.update(left, |symbol| symbol.head = new);
             return;
         }
         if old != NONE {
@@ -438,7 +436,7 @@ impl MatchIndex {
     fn count_shape(&mut self, key: [SymbolId; 2]) {
         let domain = |id| {
             let symbol = self.catalog.symbols.get(id)?;
-            Some((symbol.field, !symbol.sense().is_value()))
+            Some((symbol.field, symbol.kind != Kind::Value))
         };
         let Some(shape) = domain(key[0]).zip(domain(key[1])) else { return };
         if let Some(count) = self.catalog.shapes.get_mut(&shape) {
