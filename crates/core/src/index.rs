@@ -26,6 +26,7 @@ mod paged;
 mod places;
 mod pool;
 mod program;
+mod rekey;
 mod scan;
 mod search;
 mod snapshot;

@@ -36,6 +36,20 @@ struct Counts {
 struct Observed {
     events: u32,
     hits: Vec<u32>,
+    /// By symbol: how many events had been seen when it was made.
+    since: Vec<u32>,
+}
+
+impl Observed {
+    /// A symbol that is new: what its number stood for before does not count.
+    fn forget(&mut self, id: SymbolId) {
+        let at = id as usize;
+        if self.hits.len() <= at {
+            self.hits.resize(at + 1, 0);
+            self.since.resize(at + 1, 0);
+        }
+        (self.hits[at], self.since[at]) = (0, self.events);
+    }
 }
 
 /// From so many events on, what was seen counts more than the vocabulary.
@@ -99,9 +113,7 @@ impl Catalog {
             self.uses.resize(id as usize + 1, 0);
             self.pairs.resize(id as usize + 1, 0);
         }
-        if let Some(hits) = self.observed.hits.get_mut(id as usize) {
-            *hits = 0;
-        }
+        self.observed.forget(id);
         self.fresh.push(id);
         self.fields.retain(field);
         self.count(id, true);
@@ -246,7 +258,6 @@ impl Catalog {
     pub(super) fn observe(&mut self, symbols: impl Iterator<Item = SymbolId>) {
         let observed = &mut self.observed;
         observed.events += 1;
-        observed.hits.resize(self.uses.len(), 0);
         for id in symbols {
             if let Some(hits) = observed.hits.get_mut(id as usize) {
                 *hits += 1;
@@ -254,19 +265,19 @@ impl Catalog {
         }
         if observed.events == OBSERVED_MAX {
             observed.events /= 2;
-            observed.hits.iter_mut().for_each(|hits| *hits /= 2);
+            observed.hits.iter_mut().chain(&mut observed.since).for_each(|count| *count /= 2);
         }
     }
 
-    /// The share of events that had a value or prefix, if enough were seen.
+    /// The share of events that had a symbol, if enough were seen since it was made.
     fn observed(&self, field: Field, sense: Sense<'_>) -> Option<f64> {
         if self.observed.events < OBSERVED_MIN {
             return None;
         }
-        let id = self.symbols.find(field, sense)?;
-        let hits = self.observed.hits.get(id as usize).copied().unwrap_or_default();
+        let id = self.symbols.find(field, sense)? as usize;
+        let events = self.observed.events - self.observed.since.get(id)?;
         // Half a hit for what was never seen: rare, but not impossible.
-        Some((f64::from(hits) + 0.5) / (f64::from(self.observed.events) + 1.0))
+        (events >= OBSERVED_MIN).then(|| (f64::from(self.observed.hits[id]) + 0.5) / (f64::from(events) + 1.0))
     }
 
     /// Values of a field that live filters name.
@@ -278,6 +289,7 @@ impl Catalog {
         self.symbols.memory_bytes()
             + self.pool.memory_bytes()
             + (self.uses.capacity() + self.pairs.capacity() + self.free.capacity()) * 4
+            + (self.observed.hits.capacity() + self.observed.since.capacity()) * 4
     }
 }
 
@@ -305,25 +317,27 @@ pub(super) struct Estimates<'a> {
 impl Frequencies for Estimates<'_> {
     fn of(&self, atom: &Atom) -> f64 {
         let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
-        match atom {
+        let counts = |field: &Field| self.catalog.counts.get(field.at());
+        let (field, sense) = match atom {
+            Atom::Always => return 1.0,
+            Atom::Present(field) => (field, Sense::Present),
+            Atom::Numeric(field) => (field, Sense::Numeric),
+            Atom::Value(field, value) => (field, Sense::of(value)),
+            Atom::Prefix(field, prefix) => (field, Sense::Prefix(prefix.as_bytes())),
+            Atom::Element(field, value) => (field, Sense::Element(Element::of(value))),
+            Atom::Interval { field, level, upper, cell } => {
+                (field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
+            }
+        };
+        self.catalog.observed(*field, sense).unwrap_or_else(|| match atom {
             Atom::Always => 1.0,
-            Atom::Present(_) | Atom::Numeric(_) => 0.5,
-            Atom::Value(field, value @ Scalar::Bool(_)) => {
-                self.catalog.observed(*field, Sense::of(value)).unwrap_or(0.5)
-            }
-            Atom::Value(field, value) => {
-                self.catalog.observed(*field, Sense::of(value)).unwrap_or_else(|| one_of(self.values(*field)))
-            }
-            Atom::Prefix(field, prefix) => {
-                let prefixes = self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize);
-                self.catalog.observed(*field, Sense::Prefix(prefix.as_bytes())).unwrap_or_else(|| one_of(prefixes))
-            }
+            Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
+            Atom::Value(field, _) => one_of(self.values(*field)),
+            Atom::Prefix(field, _) => one_of(counts(field).map_or(0, |counts| counts.prefixes as usize)),
             // A list has several of them.
-            Atom::Element(field, _) => {
-                2.0 * one_of(self.catalog.counts.get(field.at()).map_or(0, |counts| counts.elements as usize))
-            }
+            Atom::Element(field, _) => 2.0 * one_of(counts(field).map_or(0, |counts| counts.elements as usize)),
             Atom::Interval { .. } => 0.02,
-        }
+        })
     }
 
     fn values(&self, field: Field) -> usize {

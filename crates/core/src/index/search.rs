@@ -27,6 +27,13 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    /// Candidates and matches so far; one that several keys find counts for each.
+    #[inline]
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let matches = self.matches + (self.scratch.hits.len() + self.scratch.repeated.len()) as u64;
+        (self.scratch.candidates, matches)
+    }
+
     /// All clusters of one key.
     pub(super) fn chain(&mut self, mut cluster: Cluster<'a>, each: &mut impl FnMut(&[u32])) {
         loop {

@@ -69,6 +69,8 @@ pub struct Scratch {
     pub(super) prefixes: Vec<(Field, SymbolId)>,
     /// The symbols of the elements of its lists, sorted, with their clusters.
     pub(super) elements: Vec<(SymbolId, ChunkId)>,
+    /// Symbols of the other kinds: presence, numbers and their intervals.
+    pub(super) others: Vec<SymbolId>,
     /// Whether more than one of the values and prefixes is part of a pair.
     pub(super) may_pair: bool,
     pub(super) words: gates::Words,
@@ -98,10 +100,11 @@ impl Default for Named {
 }
 
 impl Scratch {
-    /// The symbols of the event that was read last: values and prefixes.
+    /// The symbols of the event that was read last.
     pub(super) fn read_symbols(&self) -> impl Iterator<Item = SymbolId> {
         let values = self.named.iter().map(|named| named.symbol).filter(|id| *id != NONE);
-        values.chain(self.prefixes.iter().map(|(_, id)| *id))
+        let elements = self.elements.iter().map(|(id, _)| *id);
+        values.chain(self.prefixes.iter().map(|(_, id)| *id)).chain(elements).chain(self.others.iter().copied())
     }
 }
 
@@ -129,7 +132,19 @@ impl Snapshot {
 
     /// The second half, for the event that was read: calls back with runs of filters, each filter once, in no order.
     /// Runs lie in the index itself wherever a key and a bound decide, so this costs little more than reading them.
-    pub fn visit(&self, event: &Event, scratch: &mut Scratch, mut each: impl FnMut(&[u32])) {
+    pub fn visit(&self, event: &Event, scratch: &mut Scratch, each: impl FnMut(&[u32])) {
+        self.survey(event, scratch, each, |_, _, _| {});
+    }
+
+    /// The same, and tells of each key that was looked at how many candidates and matches it had.
+    #[inline]
+    pub(super) fn survey(
+        &self,
+        event: &Event,
+        scratch: &mut Scratch,
+        mut each: impl FnMut(&[u32]),
+        mut told: impl FnMut([SymbolId; 2], u64, u64),
+    ) {
         self.set_gates(scratch);
         self.find_pairs(scratch);
         let (heads, pair_heads) = (std::mem::take(&mut scratch.heads), std::mem::take(&mut scratch.pair_heads));
@@ -145,7 +160,10 @@ impl Snapshot {
             }
         }
         for cluster in clusters {
+            let (key, before) = (cluster.view.key(), search.counts());
             search.chain(cluster, &mut each);
+            let after = search.counts();
+            told(key, after.0 - before.0, after.1 - before.1);
         }
         let matches = search.matches;
         if !scratch.repeated.is_empty() {
@@ -176,11 +194,12 @@ impl Snapshot {
     }
 
     fn find_symbols(&self, event: &[u8], scratch: &mut Scratch) {
-        let Scratch { values, named, prefixes, elements, heads, may_pair, .. } = scratch;
+        let Scratch { values, named, prefixes, elements, others, heads, may_pair, .. } = scratch;
         named.clear();
         named.resize(self.lookups.len(), Named::default());
         prefixes.clear();
         elements.clear();
+        others.clear();
         heads.clear();
         heads.extend(found(self.always));
         let mut paired = 0;
@@ -188,9 +207,12 @@ impl Snapshot {
             let Some(lookups) = self.lookups.get(field.at()) else { continue };
             let value = values.get(*field);
             let text = values.text(value, event);
-            let head_of = |known: Option<Known>| known.and_then(|known| found(known.head));
+            let mut note = |known: Option<Known>, heads: &mut Vec<ChunkId>| {
+                others.extend(known.map(|known| known.id));
+                heads.extend(known.and_then(|known| found(known.head)));
+            };
             if lookups.present {
-                heads.extend(head_of(self.lexicon.find(*field, Sense::Present)));
+                note(self.lexicon.find(*field, Sense::Present), heads);
             }
             if lookups.values
                 && let Some(sense) = sense_of(value, text)
@@ -220,13 +242,13 @@ impl Snapshot {
             }
             if let Value::Number(number) = value {
                 if lookups.numeric {
-                    heads.extend(head_of(self.lexicon.find(*field, Sense::Numeric)));
+                    note(self.lexicon.find(*field, Sense::Numeric), heads);
                 }
                 let mut levels = lookups.levels;
                 while levels != 0 {
                     let level = levels.trailing_zeros();
                     levels &= levels - 1;
-                    heads.extend(head_of(self.lexicon.find(*field, interval(number.floor, level))));
+                    note(self.lexicon.find(*field, interval(number.floor, level)), heads);
                 }
             }
         }

@@ -14,17 +14,18 @@ use super::gates::{self, Group};
 use super::layouts::Layouts;
 use super::places::{Place, Places};
 use super::program::{self, Reference};
+use super::rekey::Waste;
 use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
 use super::symbols::{Kind, NONE, SymbolId};
 use super::table::Table;
 use super::{IndexReader, IndexStats, Target};
-use crate::{Event, Filter, FilterId, FilterVersion};
+use crate::{Filter, FilterId, FilterVersion};
 
 /// The single writer of the index.
 #[derive(Debug)]
 pub struct MatchIndex {
-    catalog: Catalog,
-    clusters: Clusters,
+    pub(super) catalog: Catalog,
+    pub(super) clusters: Clusters,
     layouts: Layouts,
     pairs: Table,
     shapes: Arc<Vec<(Domain, Domain)>>,
@@ -33,8 +34,9 @@ pub struct MatchIndex {
     targets: Targets,
     places: Places,
     counts: Counts,
-    scratch: Scratch,
-    published: Arc<ArcSwap<Snapshot>>,
+    pub(super) waste: Waste,
+    pub(super) scratch: Scratch,
+    pub(super) published: Arc<ArcSwap<Snapshot>>,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +63,7 @@ impl Default for MatchIndex {
             targets: Targets::default(),
             places: Places::default(),
             counts: Counts::default(),
+            waste: Waste::default(),
             scratch: Scratch::default(),
             published: Arc::new(ArcSwap::from_pointee(empty)),
         }
@@ -107,14 +110,6 @@ impl MatchIndex {
         self.take_out(id.0, place);
         self.places.set(id.0, Place::Vacant);
         true
-    }
-
-    /// Shows the writer an event, so that filters are placed under what is rare in reality. A small share of the
-    /// traffic is enough; without any, what is rare is guessed from the filters.
-    pub fn observe(&mut self, event: &Event) {
-        let snapshot = self.published.load();
-        snapshot.read(event, &mut self.scratch);
-        self.catalog.observe(self.scratch.read_symbols());
     }
 
     /// Makes all changes so far visible to readers at once.
@@ -295,7 +290,7 @@ impl MatchIndex {
         true
     }
 
-    fn first_head(&self, [left, right]: [SymbolId; 2]) -> ChunkId {
+    pub(super) fn first_head(&self, [left, right]: [SymbolId; 2]) -> ChunkId {
         if right == NONE {
             return self.catalog.symbols.get(left).map_or(NONE, |symbol| symbol.head);
         }
