@@ -32,6 +32,11 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this the producer gives a batch up, and its fate is unknown.
 const DELIVERY_TIMEOUT_MS: &str = "20000";
 
+/// What the client may send; the topic's own limit decides. Far above any event, for dead letters may be larger.
+const SEND_BYTES_MAX: &str = "16777216";
+/// `max.message.bytes` of a topic that we make: the largest event with its key fits, which Kafka's default cannot hold.
+const RECORD_BYTES_MAX: &str = "2097152";
+
 /// How a Kafka event log is opened.
 #[derive(Clone, Debug, Default)]
 pub struct KafkaOptions {
@@ -89,12 +94,14 @@ impl KafkaLog {
                 ),
             }
         }
+        check_security(&properties)?;
         if group.is_empty() {
             group = format!("evs-{topic}");
         }
         let with = |fixed: &[(&str, &str)]| config(brokers, &properties, fixed);
         let producer: FutureProducer =
             with(&[("enable.idempotence", "true"), ("acks", "all"), ("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)])
+                .set("message.max.bytes", properties.get("message.max.bytes").map_or(SEND_BYTES_MAX, String::as_str))
                 .create()
                 .context("the Kafka producer cannot be made; check [kafka.properties]")?;
         let reader: BaseConsumer = with(&[
@@ -126,10 +133,12 @@ impl KafkaLog {
             config(&shared.brokers, &shared.properties, &[]).create().context("the Kafka client cannot be made")?;
         // -1 is what the broker gives by default.
         let partitions = partitions.map_or(-1, |count| count.max(1).cast_signed());
-        let events = NewTopic::new(&shared.topic, partitions, TopicReplication::Fixed(-1));
+        let events = NewTopic::new(&shared.topic, partitions, TopicReplication::Fixed(-1))
+            .set("max.message.bytes", RECORD_BYTES_MAX);
         // Dead letters are keyed by the position of their record: buried again or removed, the last word counts.
-        let dead =
-            NewTopic::new(&shared.dead_letter_topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+        let dead = NewTopic::new(&shared.dead_letter_topic, 1, TopicReplication::Fixed(-1))
+            .set("cleanup.policy", "compact")
+            .set("max.message.bytes", SEND_BYTES_MAX);
         let options = AdminOptions::new().operation_timeout(Some(QUERY_TIMEOUT)).request_timeout(Some(QUERY_TIMEOUT));
         for topic in [events, dead] {
             match admin.create_topics([&topic], &options).await {
@@ -161,6 +170,19 @@ impl KafkaLog {
         });
         asked.await.unwrap_or_else(|error| Err(unavailable(error)))
     }
+}
+
+/// A build without OpenSSL says what is missing, in words that lead on.
+fn check_security(properties: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let has =
+        |name: &str, word: &str| properties.get(name).is_some_and(|value| value.to_ascii_uppercase().contains(word));
+    let wanted = has("security.protocol", "SSL") || has("sasl.mechanism", "SCRAM") || has("sasl.mechanisms", "SCRAM");
+    anyhow::ensure!(
+        cfg!(feature = "kafka-ssl") || !wanted,
+        "TLS and SCRAM to Kafka need OpenSSL, which this program was built without; build it with the cargo feature \
+         kafka-ssl, or use the shipped image"
+    );
+    Ok(())
 }
 
 /// Our settings, then those of the user, then those that the guarantee depends on.
