@@ -12,7 +12,7 @@ mod poll;
 mod record;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,8 +23,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
+use tokio_util::sync::CancellationToken;
 
 use crate::ports::{PortError, PortResult};
+use crate::retry::Backoff;
 
 const WHAT: &str = "Kafka";
 /// A question about metadata, watermarks or offsets that takes longer was asked of a broker that is away.
@@ -123,14 +125,18 @@ impl KafkaLog {
             reader: Mutex::new(reader),
         };
         let log = Self { shared: Arc::new(shared) };
-        log.make_topics(partitions).await?;
+        if let Err(error) = log.make_topics(partitions).await {
+            tracing::warn!(%error, "Kafka cannot be reached yet; trying again");
+            tokio::spawn(keep_making_topics(Arc::downgrade(&log.shared), partitions));
+        }
         Ok(log)
     }
 
-    async fn make_topics(&self, partitions: Option<u32>) -> anyhow::Result<()> {
+    /// An error where Kafka did not answer; what it refuses is only logged, since the topics may be there.
+    async fn make_topics(&self, partitions: Option<u32>) -> PortResult<()> {
         let shared = &self.shared;
         let admin: AdminClient<DefaultClientContext> =
-            config(&shared.brokers, &shared.properties, &[]).create().context("the Kafka client cannot be made")?;
+            config(&shared.brokers, &shared.properties, &[]).create().map_err(port_error)?;
         // -1 is what the broker gives by default.
         let partitions = partitions.map_or(-1, |count| count.max(1).cast_signed());
         let events = NewTopic::new(&shared.topic, partitions, TopicReplication::Fixed(-1))
@@ -141,18 +147,12 @@ impl KafkaLog {
             .set("max.message.bytes", SEND_BYTES_MAX);
         let options = AdminOptions::new().operation_timeout(Some(QUERY_TIMEOUT)).request_timeout(Some(QUERY_TIMEOUT));
         for topic in [events, dead] {
-            match admin.create_topics([&topic], &options).await {
-                Ok(answers) => match answers.into_iter().next() {
-                    Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
-                    Some(Err((name, code))) => {
-                        tracing::warn!(topic = name, %code, "the topic cannot be made; make it if it is missing");
-                    }
-                    Some(Ok(name)) => tracing::info!(topic = name, "made the topic"),
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "Kafka cannot be reached yet; trying again with each call");
-                    return Ok(());
+            match admin.create_topics([&topic], &options).await.map_err(port_error)?.into_iter().next() {
+                Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
+                Some(Err((name, code))) => {
+                    tracing::warn!(topic = name, %code, "the topic cannot be made; make it if it is missing");
                 }
+                Some(Ok(name)) => tracing::info!(topic = name, "made the topic"),
             }
         }
         Ok(())
@@ -169,6 +169,18 @@ impl KafkaLog {
             question(&shared, &reader)
         });
         asked.await.unwrap_or_else(|error| Err(unavailable(error)))
+    }
+}
+
+/// Until Kafka answers, or the log is gone.
+async fn keep_making_topics(log: Weak<Shared>, partitions: Option<u32>) {
+    let (never, mut backoff) = (CancellationToken::new(), Backoff::default());
+    loop {
+        backoff.wait(&never).await;
+        let Some(shared) = log.upgrade() else { return };
+        if (KafkaLog { shared }).make_topics(partitions).await.is_ok() {
+            return;
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! the stores is away, and TLS to all of them.
 
 mod bed;
+mod kafka;
+mod own;
 mod postgres;
 mod stats;
 mod tls;

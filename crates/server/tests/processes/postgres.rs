@@ -1,49 +1,16 @@
 //! PostgreSQL away, restarted, and silent.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use serde_json::json;
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::bed::{Bed, address, client, follow, fresh_database, http, publish, receive, subscribe, until};
-
-/// A PostgreSQL of this test's own, which can be stopped.
-struct Postgres {
-    folder: tempfile::TempDir,
-}
-
-impl Postgres {
-    fn start() -> (Self, String) {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        // PostgreSQL does not run as root; its user must get through to its folder.
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
-        let postgres = Self { folder };
-        let printed = postgres.services("up");
-        let line = printed.lines().find_map(|line| line.strip_prefix("export EVS_TEST_POSTGRES="));
-        (postgres, line.unwrap().to_owned())
-    }
-
-    fn services(&self, word: &str) -> String {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/services");
-        let ran = Command::new(script).args([word, "postgres"]).env("EVS_SERVICES_DIR", self.folder.path()).output();
-        let ran = ran.unwrap();
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8(ran.stdout).unwrap()
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        self.services("stop");
-    }
-}
+use crate::own::Own;
 
 #[tokio::test]
 async fn streaming_goes_on_while_postgresql_restarts_and_the_api_says_when_to_come_back() {
-    let (postgres, server) = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
+    let postgres = Own::start("postgres").await;
+    let server = postgres.address("EVS_TEST_POSTGRES");
     let bed = Bed::with_filters(fresh_database(&server).await.as_str());
     let (api, matcher, gateway) = tokio::join!(bed.start("api"), bed.start("matcher"), bed.start("gateway"));
     let client = client(&api, &gateway);
@@ -52,7 +19,7 @@ async fn streaming_goes_on_while_postgresql_restarts_and_the_api_says_when_to_co
     publish(&client, 0..50).await;
     assert_eq!(receive(&mut deliveries, 50).await, (0..50).collect::<Vec<_>>());
 
-    postgres.services("stop");
+    postgres.stop().await;
     // Events are taken, matched and delivered as before.
     for round in 1..4 {
         publish(&client, round * 50..(round + 1) * 50).await;
@@ -74,7 +41,7 @@ async fn streaming_goes_on_while_postgresql_restarts_and_the_api_says_when_to_co
     })
     .await;
 
-    postgres.services("up");
+    postgres.start_again().await;
     until("the api takes filters again", async || put().await.status().is_success()).await;
     subscribe(&client, "newest").await;
     let mut newest = follow(&client, "newest");
