@@ -20,7 +20,7 @@ use crate::limits::{Limits, LimitsConfig};
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::reader::Readers;
-use crate::{gateway, http, keeper, matcher};
+use crate::{gateway, http, instances, keeper, matcher};
 
 /// A server whose ports are bound: nothing can fail any more that a person at the terminal should see at once.
 #[derive(Debug)]
@@ -112,6 +112,13 @@ impl Server {
                     roles.spawn(async move { ("gateway", gateway::serve(app, listener).await) });
                 }
             }
+        }
+        if app.config.runs(Role::Api) || app.config.runs(Role::Gateway) {
+            let app = app.clone();
+            roles.spawn(async move {
+                instances::run(app).await;
+                ("report", Ok(()))
+            });
         }
         app.oplog.write(Level::Info, "started", None, format!("instance {} started", app.instance));
         let mut failure = None;

@@ -2,6 +2,8 @@
 
 mod contexts;
 mod filters;
+#[cfg(feature = "test-services")]
+mod kafka;
 mod produce;
 mod talk;
 mod tokens;

@@ -20,6 +20,7 @@ use super::problem::ApiResult;
 use super::subscribers::Row;
 use super::{Api, sse};
 use crate::app::App;
+use crate::instances;
 use crate::metrics::Rate;
 use crate::ports::PortResult;
 use crate::ports::filter_store::{INSTANCE_TTL_S, InstanceReport};
@@ -96,7 +97,10 @@ async fn collect(api: &Api) -> PortResult<Stats> {
     let metrics = &app.metrics;
     let now_ms = app.clock.now_ms();
     let rows = api.subscribers.rows(app).await?;
-    let reports = app.filters.reports().await?;
+    let reports = instances::by_process(app.filters.reports().await?);
+    // Our own count is newer than our report.
+    let elsewhere = reports.iter().filter(|report| *report.id != *app.instance);
+    let connections = elsewhere.map(|report| report.connections).sum::<u64>() + positive(metrics.connections.get());
     let (events_in, deliveries, sent) =
         (metrics.events_in.get(), metrics.deliveries.get(), metrics.deliveries_sent.get());
     Ok(Stats {
@@ -113,11 +117,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         deliveries_per_s: feed.deliveries.tick(deliveries, now_ms),
         deliveries_sent_per_s: feed.deliveries_sent.tick(sent, now_ms),
         latency: metrics.latency(),
-        connections: reports
-            .iter()
-            .map(|report| report.connections)
-            .sum::<u64>()
-            .max(positive(metrics.connections.get())),
+        connections,
         subscribers: rows.len() as u64,
         subscribers_behind: rows.iter().filter(|row| row.lag() > 0).count() as u64,
         filters: rows.iter().map(|row| u64::from(row.filters())).sum(),

@@ -316,6 +316,10 @@ impl Thread {
         self.released.remove(&partition);
         self.open.remove(&partition);
         self.mailbox.forget(partition);
+        self.unassign(partition)
+    }
+
+    fn unassign(&self, partition: Partition) -> Result<(), String> {
         if self.consumer.context().held().assigned.remove(&partition).is_some() {
             let mut list = TopicPartitionList::new();
             list.add_partition(&self.log.shared.topic, kafka_partition(partition));
@@ -355,7 +359,8 @@ impl Thread {
         }
     }
 
-    /// The error does not say which partition cannot go on, so all are compared with what Kafka holds.
+    /// The error does not say which partition cannot go on, so all are compared with what Kafka holds. What was read of
+    /// it before is still handed over, so that the gap is no larger than it must be.
     fn find_out_of_range(&mut self) -> Result<(), String> {
         let assigned: Vec<Partition> = self.consumer.context().held().assigned.keys().copied().collect();
         for partition in assigned {
@@ -364,9 +369,11 @@ impl Thread {
             let (low, high) =
                 range(&self.consumer, &self.log.shared.topic, partition).map_err(|error| error.to_string())?;
             if want < low || want > high {
-                self.hand_over();
-                self.take_back(partition)?;
                 let (want, low, high) = (Offset(want), Offset(low), Offset(high));
+                if let Some(Open { events, .. }) = self.open.remove(&partition) {
+                    self.mailbox.last_batch(LogBatch { partition, from: Offset(at), to: want, events });
+                }
+                self.unassign(partition)?;
                 self.mailbox.signal(LogSignal::OutOfRange { partition, want, low, high });
             }
         }
