@@ -14,7 +14,7 @@ use evs_core::{Epoch, FilterVersion, Offset, Partition, Shard, limits};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::{Command, Shared};
+use super::{Command, Sampler, Shared};
 use crate::ports::PortError;
 use crate::ports::delivery_queue::{Append, Appended};
 use crate::ports::event_log::{LogBatch, LoggedEvent};
@@ -48,6 +48,7 @@ enum End {
 pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, batches: mpsc::Receiver<LogBatch>) {
     let mut task = Task {
         index: shared.index.clone(),
+        sampler: shared.sampler.clone(),
         shared,
         partition,
         generation,
@@ -82,6 +83,7 @@ pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, b
 struct Task {
     shared: Shared,
     index: IndexReader,
+    sampler: Sampler,
     partition: Partition,
     generation: u64,
     batches: mpsc::Receiver<LogBatch>,
@@ -303,9 +305,10 @@ impl Task {
             .collect();
         let mut matched = 0;
         let mut activity = self.shared.activity.batch(now_ms);
-        let before = self.scratch.candidates;
+        let before = (self.scratch.candidates, self.scratch.matches);
         let mut cut = None;
         for (number, logged) in events.iter().enumerate() {
+            self.sampler.see(&logged.event);
             snapshot.matches(&logged.event, &mut self.scratch, &mut self.matches);
             if self.matches.is_empty() {
                 continue;
@@ -332,7 +335,8 @@ impl Task {
             }
         }
         self.shared.app.metrics.events_matched.inc_by(matched);
-        self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before);
+        self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before.0);
+        self.shared.app.metrics.match_matches.inc_by(self.scratch.matches - before.1);
         let (taken, to) = cut.unwrap_or((events.len(), end));
         (taken, to, snapshot.version(), builders)
     }
