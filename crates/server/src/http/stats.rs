@@ -129,7 +129,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
             filters: positive(metrics.filters.get()),
             classes: positive(metrics.index_classes.get()),
             unindexable_filters: positive(metrics.filters_unindexable.get()),
-            candidates_per_match: metrics.match_candidates.get() as f64 / deliveries.max(1) as f64,
+            candidates_per_match: metrics.candidates_per_match(),
             memory_bytes: positive(metrics.index_memory_bytes.get()),
         },
         partitions: partitions(app).await?,

@@ -14,7 +14,7 @@ use evs_core::{Epoch, FilterVersion, Offset, Partition, Shard, Trace, limits};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::{Command, Shared};
+use super::{Command, Sampler, Shared};
 use crate::ports::PortResult;
 use crate::ports::delivery_queue::{Append, Appended, Claim};
 use crate::ports::event_log::{LogBatch, LoggedEvent};
@@ -49,6 +49,7 @@ enum End {
 pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, batches: mpsc::Receiver<LogBatch>) {
     let mut task = Task {
         index: shared.index.clone(),
+        sampler: shared.sampler.clone(),
         shared,
         partition,
         generation,
@@ -83,6 +84,7 @@ pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, b
 struct Task {
     shared: Shared,
     index: IndexReader,
+    sampler: Sampler,
     partition: Partition,
     generation: u64,
     batches: mpsc::Receiver<LogBatch>,
@@ -314,9 +316,10 @@ impl Task {
             .collect();
         let mut matched = 0;
         let mut activity = self.shared.activity.batch(now_ms);
-        let before = self.scratch.candidates;
+        let before = (self.scratch.candidates, self.scratch.matches);
         let (mut cut, mut spans) = (None, Vec::new());
         for (number, logged) in events.iter().enumerate() {
+            self.sampler.see(&logged.event);
             snapshot.matches(&logged.event, &mut self.scratch, &mut self.matches);
             if self.matches.is_empty() {
                 continue;
@@ -350,7 +353,8 @@ impl Task {
             }
         }
         self.shared.app.metrics.events_matched.inc_by(matched);
-        self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before);
+        self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before.0);
+        self.shared.app.metrics.match_matches.inc_by(self.scratch.matches - before.1);
         let (taken, to) = cut.unwrap_or((events.len(), end));
         (taken, to, snapshot.version(), builders, spans)
     }
