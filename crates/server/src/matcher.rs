@@ -113,11 +113,13 @@ async fn follow(
                 Err(error) => Err(error),
             },
         };
+        shared.app.metrics.partitions.set(running.len() as i64);
         if let Err(error) = result {
             tracing::warn!(%error, "the event log failed; joining again");
             break;
         }
     }
+    shared.app.metrics.partitions.set(0);
     for (_, partition) in running {
         stop(Some(partition)).await;
     }

@@ -75,6 +75,7 @@ metrics! {
     index_classes: Gauge, "index_classes", "Distinct filters in the match index";
     index_memory_bytes: Gauge, "index_memory_bytes", "Memory of the match index";
     match_candidates: Counter, "match_candidates", "Filters that the index had to try";
+    partitions: Gauge, "partitions", "Partitions of the event log that this matcher works on";
     log_lag: Gauge, "log_lag", "Events in the log that are not matched yet";
     delivery_log_bytes: Gauge, "delivery_log_bytes", "Bytes of the hot delivery log";
     ready: Gauge, "ready", "1 if this instance is ready";

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use evs_api::error::Problem;
 use evs_api::stats::{IndexStats, InstanceStats, PartitionStats, ShardStats, Stats};
-use evs_core::{Offset, Partition, Shard};
+use evs_core::Shard;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -150,14 +150,14 @@ fn positive(gauge: i64) -> u64 {
 
 async fn partitions(app: &App) -> PortResult<Vec<PartitionStats>> {
     // A partition is matched as far as the last shard is: quiet ones catch up within seconds.
-    let mut checkpoints: Vec<(Partition, Offset)> = Vec::new();
+    let mut checkpoints = Vec::new();
     for shard in (0..app.queue.shards()).map(Shard) {
         checkpoints.extend(app.queue.checkpoints(shard).await?);
     }
     let stats = app.log.partitions().await?.into_iter().map(|range| {
         let (low, high) = (range.low.0, range.high.0);
-        let of_shards = checkpoints.iter().filter(|(partition, _)| *partition == range.partition);
-        let matched = of_shards.map(|(_, next)| next.0).min().unwrap_or(low).clamp(low, high);
+        let of_shards = checkpoints.iter().filter(|checkpoint| checkpoint.partition == range.partition);
+        let matched = of_shards.map(|checkpoint| checkpoint.next.0).min().unwrap_or(low).clamp(low, high);
         PartitionStats { partition: range.partition.0, low, high, matched, lag: high - matched }
     });
     Ok(stats.collect())

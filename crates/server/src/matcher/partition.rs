@@ -15,8 +15,8 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::{Command, Shared};
-use crate::ports::PortError;
-use crate::ports::delivery_queue::{Append, Appended};
+use crate::ports::PortResult;
+use crate::ports::delivery_queue::{Append, Appended, Claim};
 use crate::ports::event_log::{LogBatch, LoggedEvent};
 use crate::retry::Backoff;
 
@@ -144,13 +144,7 @@ impl Task {
         for shard in (0..queue.shards()).map(Shard) {
             let mut backoff = Backoff::default();
             let chain = loop {
-                let version = FilterVersion(*self.shared.applied.borrow());
-                let claimed = async {
-                    let state = queue.open(shard, version).await?;
-                    let claim = queue.claim(shard, state.epoch, self.partition).await?;
-                    Ok::<_, PortError>(claim.map(|claim| (state.epoch, claim)))
-                };
-                match claimed.await {
+                match self.claim_shard(shard).await {
                     Ok(Some((epoch, claim))) => {
                         let next = claim.next.unwrap_or(low);
                         break Chain { shard, epoch, owner: claim.owner, next, quiet: None };
@@ -171,6 +165,18 @@ impl Task {
         self.expected = from;
         let start = Command::Start { partition: self.partition, generation: self.generation, from };
         self.shared.commands.send(start).await.map_err(|_| End::Stop)
+    }
+
+    /// A new life of the log begins with the newest filters that there are, active or not (rule 23): what was active
+    /// before may be among them, and only the filter store remembers it.
+    async fn claim_shard(&self, shard: Shard) -> PortResult<Option<(Epoch, Claim)>> {
+        let (queue, filters) = (&self.shared.app.queue, &self.shared.app.filters);
+        let epoch = queue.state(shard).await?.epoch;
+        if let Some(claim) = queue.claim(shard, epoch, self.partition).await? {
+            return Ok(Some((epoch, claim)));
+        }
+        let epoch = queue.open(shard, filters.version().await?).await?.epoch;
+        Ok(queue.claim(shard, epoch, self.partition).await?.map(|claim| (epoch, claim)))
     }
 
     /// The oldest offset that the log holds.

@@ -214,8 +214,13 @@ impl Sync {
 /// [`PortError`]; some shards may be raised, and raising again is harmless.
 pub async fn raise(app: &App, version: FilterVersion) -> Result<(), PortError> {
     for shard in (0..app.queue.shards()).map(Shard) {
-        let state = app.queue.open(shard, version).await?;
-        if state.min_version < version && !app.queue.raise(shard, state.epoch, version).await? {
+        let state = app.queue.state(shard).await?;
+        if state.min_version >= version || app.queue.raise(shard, state.epoch, version).await? {
+            continue;
+        }
+        // A life of the log that nobody has opened begins with the newest (rule 23).
+        let state = app.queue.open(shard, app.filters.version().await?).await?;
+        if state.min_version < version {
             let cause = "its epoch changed while a filter was made active".into();
             return Err(PortError::Unavailable { what: "the delivery queue", cause });
         }

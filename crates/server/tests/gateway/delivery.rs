@@ -17,7 +17,7 @@ async fn what_waited_comes_first_then_live() {
     let first = client.event().await;
     assert_eq!((first.seq, first.filters, first.data.get()), (Some(1), vec![user.id.0], r#"{"n":0,"pad":""}"#));
     assert_eq!(client.seqs(2).await, [2, 3]);
-    assert!(matches!(client.frame().await, ServerFrame::CaughtUp { seq: 3 }));
+    assert!(matches!(client.frame().await, ServerFrame::CaughtUp { seq: 3, .. }));
     bed.deliver(&[&other], 1).await;
     bed.deliver(&[&user], 2).await;
     assert_eq!(client.seqs(2).await, [4, 5]);
@@ -181,5 +181,5 @@ async fn since_reads_the_event_log_and_hands_over_without_a_seam() {
     client.ack(4).await;
     let mut nothing = bed.connect("/ws/user_1?since=1s&where=n%20%3E%20100&observe=true").await;
     nothing.welcome().await;
-    assert!(matches!(nothing.frame().await, ServerFrame::CaughtUp { seq: 4 }));
+    assert!(matches!(nothing.frame().await, ServerFrame::CaughtUp { seq: 4, .. }));
 }
