@@ -12,12 +12,15 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::Trace;
+
 pub use error::EventError;
 
 /// A JSON object within the limits, with unique keys at every level; its bytes are kept as they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     bytes: Bytes,
+    trace: Option<Box<Trace>>,
 }
 
 impl Event {
@@ -34,13 +37,26 @@ impl Event {
     pub fn parse(bytes: Bytes) -> Result<Self, EventError> {
         let bytes = parse::trim(&bytes);
         parse::check(&bytes)?;
-        Ok(Self { bytes })
+        Ok(Self::trusted(bytes))
     }
 
     /// Takes bytes that [`Event::parse`] has accepted before, such as those read back from the event log.
     #[must_use]
     pub fn trusted(bytes: Bytes) -> Self {
-        Self { bytes }
+        Self { bytes, trace: None }
+    }
+
+    /// The same event as part of a trace.
+    #[must_use]
+    pub fn with_trace(mut self, trace: Option<Trace>) -> Self {
+        self.trace = trace.map(Box::new);
+        self
+    }
+
+    /// The trace that its producer gave it; it is no part of its bytes.
+    #[must_use]
+    pub fn trace(&self) -> Option<Trace> {
+        self.trace.as_deref().copied()
     }
 
     #[must_use]

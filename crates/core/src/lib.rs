@@ -12,8 +12,10 @@ pub mod ids;
 pub mod index;
 pub mod limits;
 pub mod log;
+pub mod trace;
 
 pub use cursor::Cursor;
 pub use event::Event;
 pub use filter::Filter;
 pub use ids::*;
+pub use trace::Trace;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use evs_core::log::compact::{self, Budget, Spill};
 use evs_core::log::{Entry, EntryBuilder, FoldPosition, Window};
-use evs_core::{Epoch, FilterId, Offset, Partition, Seq, Slot};
+use evs_core::{Epoch, FilterId, Offset, Partition, Seq, Slot, Trace};
 use proptest::prelude::*;
 
 const EPOCH: Epoch = Epoch(7);
@@ -112,6 +112,9 @@ fn append(store: &mut Store, model: &mut Model, events: &[Vec<u32>]) -> (u64, Ar
             continue;
         }
         builder.event(Offset(offset), 3, Bytes::from(format!("{{\"n\":{offset}}}")));
+        if offset % 3 == 0 {
+            builder.trace(Trace { trace_id: [offset as u8 + 1; 16], span_id: [7; 8] });
+        }
         for slot in slots {
             let filters = vec![*slot, slot + 100];
             builder.route(*slot, filters.iter().copied().map(FilterId));

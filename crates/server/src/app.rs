@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::ports::{DeliveryQueue, EventLog, FilterStore};
 use crate::reader::Readers;
+use crate::traces::Traces;
 
 /// The backends, chosen once in `backend.rs`, and the process's own state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct App {
     pub activity: Activity,
     pub metrics: Arc<Metrics>,
     pub oplog: Arc<OpLog>,
+    /// Where spans go, if anywhere.
+    pub traces: Traces,
     /// A name of this process, new at each start.
     pub instance: Arc<str>,
     pub started_ms: i64,

@@ -151,6 +151,10 @@ settings! {
     connections_max: usize = 200_000, "EVS_CONNECTIONS_MAX";
     /// Seconds that a stopping server waits for its connections and batches
     drain_s: u64 = 10, "EVS_DRAIN_S";
+    /// Where traces are sent: the URL of an OTLP/HTTP collector such as `http://localhost:4318`; empty: nowhere
+    otlp_endpoint: String = String::new(), "EVS_OTLP_ENDPOINT";
+    /// Share of the requests without a `traceparent` that are traced, 0 to 1
+    otlp_sample_ratio: f64 = 0.01, "EVS_OTLP_SAMPLE_RATIO";
     /// Algorithm that tokens are signed with: `off`, `HS256`, `RS256`, `ES256` or `EdDSA`
     auth_algorithm: Algorithm = Algorithm::Off, "EVS_AUTH_ALGORITHM";
     /// HS256: file with the secret, at least 32 bytes

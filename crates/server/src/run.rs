@@ -20,6 +20,7 @@ use crate::limits::{Limits, LimitsConfig};
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::reader::Readers;
+use crate::traces::Traces;
 use crate::{gateway, http, instances, keeper, matcher};
 
 /// A server whose ports are bound: nothing can fail any more that a person at the terminal should see at once.
@@ -46,6 +47,8 @@ impl Server {
         }
         let clock = Clock::system();
         let auth = Authorizer::new(&auth, clock.clone()).map_err(anyhow::Error::msg)?;
+        let instance: Arc<str> = format!("{:08x}", rand::rng().random::<u32>()).into();
+        let traces = Traces::start(&config, &instance).map_err(anyhow::Error::msg)?;
         let backends = Backends::open(&config, &clock).await?;
         let metrics = Arc::new(Metrics::default());
         let oplog = Arc::new(OpLog::new(clock.clone()));
@@ -63,7 +66,8 @@ impl Server {
             activity: matcher::Activity::default(),
             metrics,
             oplog,
-            instance: format!("{:08x}", rand::rng().random::<u32>()).into(),
+            traces,
+            instance,
             shutdown,
         };
         Ok(Self { app, listeners })
@@ -133,6 +137,7 @@ impl Server {
         if tokio::time::timeout(deadline, drain).await.is_err() {
             tracing::warn!("some connections did not end in time and were cut");
         }
+        app.traces.flush().await;
         match failure {
             Some(Err(error)) => Err(error),
             Some(Ok(())) | None => Ok(()),

@@ -4,18 +4,25 @@
 //! events and for each: offset - from, time - entry time (zigzag), body length + 1, body (or 0 and nothing, where the
 //! store keeps bodies elsewhere); the number of routes and for each: slot delta, event, the number of filters, and
 //! their ids as deltas.
+//!
+//! Version 2, written only where an event belongs to a trace, goes on with the number of traces and for each: the number
+//! of its event, 16 bytes of trace id, 8 bytes of span id.
 
 use bytes::{Buf, Bytes};
 
 use super::entry::{Entry, EntryEvent, Route};
-use crate::{Epoch, Offset, Partition};
+use crate::{Epoch, Offset, Partition, Trace};
 
 const VERSION: u8 = 1;
+const VERSION_TRACED: u8 = 2;
+
+/// Bytes of a stored trace, at the least.
+const TRACE_BYTES_MIN: usize = 25;
 
 /// A stored entry cannot be read: it was damaged, or written by a newer version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    #[error("the entry has version {0}, this program reads version {VERSION}")]
+    #[error("the entry has version {0}, this program reads versions {VERSION} and {VERSION_TRACED}")]
     Version(u8),
     #[error("the entry is damaged: {0}")]
     Damaged(&'static str),
@@ -27,7 +34,7 @@ impl Entry {
     pub fn encode(&self, with_bodies: bool) -> Vec<u8> {
         let bodies: usize = if with_bodies { self.events.iter().map(|event| event.body.len() + 2).sum() } else { 0 };
         let mut out = Vec::with_capacity(40 + bodies + self.events.len() * 4 + self.routes.len() * 5);
-        out.push(VERSION);
+        out.push(if self.traces.is_empty() { VERSION } else { VERSION_TRACED });
         out.extend_from_slice(&self.epoch.0.to_be_bytes());
         put(&mut out, u64::from(self.partition.0));
         put(&mut out, self.from.0);
@@ -58,6 +65,14 @@ impl Entry {
                 last = id;
             }
         }
+        if !self.traces.is_empty() {
+            put(&mut out, self.traces.len() as u64);
+            for (event, trace) in &self.traces {
+                put(&mut out, u64::from(*event));
+                out.extend_from_slice(&trace.trace_id);
+                out.extend_from_slice(&trace.span_id);
+            }
+        }
         out
     }
 
@@ -65,10 +80,11 @@ impl Entry {
     /// [`DecodeError`]; nothing is trusted, so damaged bytes never panic or allocate without bound.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut input = Input(bytes);
-        match input.byte()? {
-            VERSION => {}
+        let traced = match input.byte()? {
+            VERSION => false,
+            VERSION_TRACED => true,
             other => return Err(DecodeError::Version(other)),
-        }
+        };
         let epoch = Epoch(input.u64_be()?);
         let partition = Partition(input.u32("partition")?);
         let from = input.varint()?;
@@ -106,10 +122,11 @@ impl Entry {
             }
             routes.push(Route { slot, event, filters_from, filters_to: filters.len() as u32 });
         }
+        let traces = if traced { input.traces(events.len())? } else { Vec::new() };
         if input.0.has_remaining() {
             return Err(DecodeError::Damaged("bytes after the end"));
         }
-        Ok(Self { epoch, partition, from: Offset(from), to: Offset(to), time_ms, events, routes, filters })
+        Ok(Self { epoch, partition, from: Offset(from), to: Offset(to), time_ms, events, routes, filters, traces })
     }
 
     /// Puts the bodies in that the store kept elsewhere; `body` gets an offset. Events whose body is gone keep an
@@ -177,6 +194,22 @@ impl Input {
             return Err(DecodeError::Damaged("a count beyond its end"));
         }
         Ok(len)
+    }
+
+    fn traces(&mut self, events: usize) -> Result<Vec<(u32, Trace)>, DecodeError> {
+        let len = self.len_of(TRACE_BYTES_MIN)?;
+        let mut traces: Vec<(u32, Trace)> = Vec::with_capacity(len);
+        for _ in 0..len {
+            let event = self.u32("event")?;
+            let mut trace = Trace { trace_id: [0; 16], span_id: [0; 8] };
+            self.take(16)?.copy_to_slice(&mut trace.trace_id);
+            self.take(8)?.copy_to_slice(&mut trace.span_id);
+            if event as usize >= events || traces.last().is_some_and(|(last, _)| *last >= event) {
+                return Err(DecodeError::Damaged("traces out of order"));
+            }
+            traces.push((event, trace));
+        }
+        Ok(traces)
     }
 
     fn take(&mut self, len: u64) -> Result<Bytes, DecodeError> {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Epoch, FilterId, Offset, Partition};
+use crate::{Epoch, FilterId, Offset, Partition, Trace};
 
 /// One batch of one partition, seen by one shard: the matched events and who gets them.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Entry {
     pub(super) events: Vec<EntryEvent>,
     pub(super) routes: Vec<Route>,
     pub(super) filters: Vec<u32>,
+    /// By number of the event, ascending; most events have none.
+    pub(super) traces: Vec<(u32, Trace)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,13 @@ impl Entry {
         &self.events[route.event as usize]
     }
 
+    /// The trace that the route's event belongs to.
+    #[must_use]
+    pub fn trace(&self, route: &Route) -> Option<Trace> {
+        let at = self.traces.binary_search_by_key(&route.event, |(event, _)| *event).ok()?;
+        Some(self.traces[at].1)
+    }
+
     /// Ids of the subscriber's filters that matched, ascending.
     #[must_use]
     pub fn filters(&self, route: &Route) -> &[u32] {
@@ -68,6 +77,7 @@ impl Entry {
             + self.events.len() * size_of::<EntryEvent>()
             + self.routes.len() * size_of::<Route>()
             + self.filters.len() * size_of::<u32>()
+            + self.traces.len() * size_of::<(u32, Trace)>()
     }
 }
 
@@ -80,6 +90,7 @@ impl PartialEq for Entry {
         };
         said(self) == said(other)
             && self.events == other.events
+            && self.traces == other.traces
             && self.routes.len() == other.routes.len()
             && self.routes.iter().zip(&other.routes).all(routed)
     }
@@ -107,6 +118,7 @@ impl EntryBuilder {
             events: Vec::new(),
             routes: Vec::new(),
             filters: Vec::new(),
+            traces: Vec::new(),
         };
         Self { entry, body_bytes: 0, sorted: true }
     }
@@ -115,6 +127,12 @@ impl EntryBuilder {
     pub fn event(&mut self, offset: Offset, time_ms: i64, body: Bytes) {
         self.body_bytes += body.len();
         self.entry.events.push(EntryEvent { offset, time_ms, body });
+    }
+
+    /// The last event belongs to this trace.
+    pub fn trace(&mut self, trace: Trace) {
+        debug_assert!(!self.entry.events.is_empty(), "a trace belongs to an event");
+        self.entry.traces.push((self.entry.events.len().saturating_sub(1) as u32, trace));
     }
 
     /// Adds a route of the last event.

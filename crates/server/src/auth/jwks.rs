@@ -1,28 +1,21 @@
 //! A set of public keys from a URL of the configuration: cached, bounded, refreshed at a limited rate.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, HOST};
+use hyper::header::ACCEPT;
 use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::config::Algorithm;
 use super::keys::is_key_id;
 use super::token::invalid;
 use crate::http::problem::{ApiError, ApiResult};
+use crate::outbound::Outbound;
 
 /// Keys of issuers rotate over days; a revoked one is dropped within this time.
 const FRESH: Duration = Duration::from_secs(600);
@@ -38,7 +31,7 @@ const KEYS_MAX: usize = 64;
 pub(super) struct Jwks {
     url: Url,
     algorithm: Algorithm,
-    tls: TlsConnectorDebug,
+    outbound: Outbound,
     state: Mutex<State>,
 }
 
@@ -52,14 +45,6 @@ struct State {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("keys", &self.keys.len()).finish_non_exhaustive()
-    }
-}
-
-struct TlsConnectorDebug(TlsConnector);
-
-impl std::fmt::Debug for TlsConnectorDebug {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsConnector")
     }
 }
 
@@ -77,7 +62,7 @@ impl Jwks {
                 "auth_jwks_url must be https, or http on loopback: who can change the keys can be anyone".to_owned()
             );
         }
-        Ok(Self { url, algorithm, tls: TlsConnectorDebug(tls()?), state: Mutex::default() })
+        Ok(Self { url, algorithm, outbound: Outbound::new()?, state: Mutex::default() })
     }
 
     /// The key of that name. Fetches where it is not known or the set is old, but not too often.
@@ -116,37 +101,15 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<HashMap<String, DecodingKey>, String> {
-        let host = self.url.host_str().unwrap_or_default();
-        let port = self.url.port_or_known_default().unwrap_or(443);
-        let socket =
-            TcpStream::connect((host.trim_matches(['[', ']']), port)).await.map_err(|error| error.to_string())?;
-        let body = if self.url.scheme() == "https" {
-            let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-            let socket = self.tls.0.connect(name, socket).await.map_err(|error| error.to_string())?;
-            self.get(socket).await?
-        } else {
-            self.get(socket).await?
-        };
-        let set: JwkSet = serde_json::from_slice(&body).map_err(|error| format!("not a JWKS: {error}"))?;
-        Ok(usable(set, self.algorithm))
-    }
-
-    async fn get(&self, socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Bytes, String> {
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(socket)).await.map_err(|error| error.to_string())?;
-        let connection = tokio::spawn(connection);
-        let authority = self.url.authority();
-        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
-        let request = Request::get(path).header(HOST, authority).header(ACCEPT, "application/json");
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let request = Request::get(self.url.as_str()).header(ACCEPT, "application/json");
+        let request = request.body(Bytes::new()).map_err(|error| error.to_string())?;
+        let response = self.outbound.send(request, BYTES_MAX).await?;
         // A redirect is not followed: the place of the keys is configuration.
         if response.status() != StatusCode::OK {
             return Err(format!("the answer is {}", response.status()));
         }
-        let body = Limited::new(response.into_body(), BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-        connection.abort();
-        Ok(body.to_bytes())
+        let set: JwkSet = serde_json::from_slice(response.body()).map_err(|error| format!("not a JWKS: {error}"))?;
+        Ok(usable(set, self.algorithm))
     }
 }
 
@@ -170,19 +133,4 @@ fn usable(set: JwkSet, algorithm: Algorithm) -> HashMap<String, DecodingKey> {
         (of_family && fits).then(|| DecodingKey::from_jwk(&jwk).ok().map(|key| (kid, key)))?
     });
     keys.take(KEYS_MAX).collect()
-}
-
-fn tls() -> Result<TlsConnector, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        // A certificate store may hold some that rustls does not understand.
-        let _ = roots.add(certificate);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("auth_jwks_url: TLS cannot be used: {error}"))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }

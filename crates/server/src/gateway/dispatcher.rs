@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::ports::{DeliveryQueue, PortResult};
 use crate::reader::Readers;
+use crate::traces::Traces;
 
 pub(super) mod pump;
 mod tick;
@@ -39,6 +40,7 @@ pub(super) struct Dispatcher {
     pub(super) queue: Arc<dyn DeliveryQueue>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) oplog: Arc<OpLog>,
+    pub(super) traces: Traces,
     pub(super) clock: Clock,
     pub(super) limits: Limits,
     pub(super) shutdown: CancellationToken,
@@ -72,6 +74,7 @@ impl Dispatcher {
             queue: app.queue.clone(),
             metrics: app.metrics.clone(),
             oplog: app.oplog.clone(),
+            traces: app.traces.clone(),
             clock: app.clock.clone(),
             limits,
             shutdown: app.shutdown.clone(),

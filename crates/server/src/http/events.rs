@@ -10,6 +10,7 @@ use evs_api::error::Problem;
 use evs_api::events::PublishResponse;
 use evs_core::Event;
 use evs_core::limits::BATCH_BYTES_MAX;
+use evs_core::trace::TRACEPARENT;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,6 +20,7 @@ use super::guard::Caller;
 use super::idempotency::{Answer, Begun};
 use super::problem::{ApiError, ApiResult};
 use crate::auth::Subject;
+use crate::traces::{Span, SpanKind};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
@@ -47,8 +49,10 @@ async fn publish(State(api): State<Api>, Caller(subject): Caller, request: Reque
     let key = idempotency_key(&parts.headers)?;
     let body = read_body(body, BATCH_BYTES_MAX).await?;
     let lines = content_type(&parts.headers).is_some_and(|given| NDJSON.contains(&given.as_str()));
+    let parent = parts.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse().ok());
+    let span = api.app.traces.span("POST /events", SpanKind::Server, parent, None);
     let Some(key) = key else {
-        return Ok(answer(store(&api, &subject, lines, body).await?, false));
+        return Ok(answer(store(&api, &subject, lines, body, span).await?, false));
     };
     match api.idempotency.begin(subject_key(&subject), key, &body) {
         Begun::Known(known) => Ok(answer(known, true)),
@@ -68,7 +72,7 @@ async fn publish(State(api): State<Api>, Caller(subject): Caller, request: Reque
             // A task of its own: a client that goes away now and comes back with its key must find the answer. On
             // failure the entry is dropped, which forgets the key: the next try is a first one again.
             let stored = tokio::spawn(async move {
-                let answer = store(&api, &subject, lines, body).await?;
+                let answer = store(&api, &subject, lines, body, span).await?;
                 Ok::<_, ApiError>(entry.finish(answer))
             });
             Ok(answer(stored.await.map_err(ApiError::internal)??, false))
@@ -93,10 +97,15 @@ fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
 }
 
 /// Checks all, then appends all.
-async fn store(api: &Api, subject: &Subject, lines: bool, body: Bytes) -> ApiResult<Answer> {
+async fn store(api: &Api, subject: &Subject, lines: bool, body: Bytes, mut span: Span) -> ApiResult<Answer> {
     let events = batch::read(&body, lines).and_then(|events| confined(api, subject, events));
     let events = events.inspect_err(|_| _ = api.app.metrics.events_refused.inc())?;
+    let events: Vec<Event> = match span.trace() {
+        Some(trace) => events.into_iter().map(|event| event.with_trace(Some(trace))).collect(),
+        None => events,
+    };
     let accepted = events.len() as u64;
+    span.set("evs.events", accepted.cast_signed());
     let positions = match events.is_empty() {
         true => Vec::new(),
         false => api.app.log.append(events).await?,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evs_core::index::{IndexReader, Match, Scratch};
 use evs_core::log::EntryBuilder;
-use evs_core::{Epoch, FilterVersion, Offset, Partition, Shard, limits};
+use evs_core::{Epoch, FilterVersion, Offset, Partition, Shard, Trace, limits};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
@@ -19,6 +19,7 @@ use crate::ports::PortResult;
 use crate::ports::delivery_queue::{Append, Appended, Claim};
 use crate::ports::event_log::{LogBatch, LoggedEvent};
 use crate::retry::Backoff;
+use crate::traces::{Span, SpanKind};
 
 /// How long a shard without matches may keep its checkpoint behind, and how often an idle matcher looks whether the
 /// epoch is still the same (rule 24a).
@@ -215,7 +216,7 @@ impl Task {
     /// newer filters, the events are matched again with them.
     async fn step(&mut self, from: Offset, end: Offset, events: &[LoggedEvent]) -> Result<(usize, Offset), End> {
         loop {
-            let (taken, to, version, builders) = self.match_events(end, events);
+            let (taken, to, version, builders, spans) = self.match_events(end, events);
             let mut appends = Vec::new();
             for (chain, builder) in self.chains.iter_mut().zip(builders) {
                 if chain.next >= to {
@@ -255,7 +256,11 @@ impl Task {
                 }
             }
             match again {
-                None => return Ok((taken, to)),
+                // The spans end here, with the append.
+                None => {
+                    drop(spans);
+                    return Ok((taken, to));
+                }
                 Some(minimum) => self.refresh(minimum).await?,
             }
             // A quiet stretch was matched with old filters as well: match it again from its start.
@@ -299,7 +304,7 @@ impl Task {
         &mut self,
         end: Offset,
         events: &[LoggedEvent],
-    ) -> (usize, Offset, FilterVersion, Vec<EntryBuilder>) {
+    ) -> (usize, Offset, FilterVersion, Vec<EntryBuilder>, Vec<Span>) {
         let now_ms = self.shared.app.clock.now_ms();
         let snapshot = self.index.snapshot();
         let mut builders: Vec<EntryBuilder> = self
@@ -310,7 +315,7 @@ impl Task {
         let mut matched = 0;
         let mut activity = self.shared.activity.batch(now_ms);
         let before = self.scratch.candidates;
-        let mut cut = None;
+        let (mut cut, mut spans) = (None, Vec::new());
         for (number, logged) in events.iter().enumerate() {
             snapshot.matches(&logged.event, &mut self.scratch, &mut self.matches);
             if self.matches.is_empty() {
@@ -318,6 +323,10 @@ impl Task {
             }
             matched += 1;
             let mut full = false;
+            let at = (self.partition, logged.offset);
+            let span = logged.event.trace().map(|trace| span(&self.shared, trace, at, self.matches.len()));
+            let trace = span.as_ref().and_then(Span::trace);
+            spans.extend(span);
             for of_shard in self.matches.chunk_by(|left, right| left.target.shard == right.target.shard) {
                 let at = usize::from(of_shard[0].target.shard.0);
                 let (Some(builder), Some(chain)) = (builders.get_mut(at), self.chains.get(at)) else { continue };
@@ -325,6 +334,9 @@ impl Task {
                     continue;
                 }
                 builder.event(logged.offset, logged.time_ms, logged.event.bytes().clone());
+                if let Some(trace) = trace {
+                    builder.trace(trace);
+                }
                 for of_slot in of_shard.chunk_by(|left, right| left.target.slot == right.target.slot) {
                     builder.route(of_slot[0].target.slot.0, of_slot.iter().map(|found| found.filter));
                 }
@@ -340,7 +352,7 @@ impl Task {
         self.shared.app.metrics.events_matched.inc_by(matched);
         self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before);
         let (taken, to) = cut.unwrap_or((events.len(), end));
-        (taken, to, snapshot.version(), builders)
+        (taken, to, snapshot.version(), builders, spans)
     }
 
     /// Waits until the index has at least `minimum`.
@@ -436,4 +448,13 @@ async fn send(shared: &Shared, shard: Shard, append: Append) -> Result<Sent, End
             return Err(End::Stop);
         }
     }
+}
+
+/// The span of an event that matched, until its deliveries are written.
+fn span(shared: &Shared, parent: Trace, (partition, offset): (Partition, Offset), filters: usize) -> Span {
+    let mut span = shared.app.traces.span("match", SpanKind::Consumer, Some(parent), None);
+    span.set("evs.partition", i64::from(partition.0));
+    span.set("evs.offset", offset.0.cast_signed());
+    span.set("evs.filters", filters as i64);
+    span
 }

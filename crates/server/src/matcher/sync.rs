@@ -1,6 +1,5 @@
 //! Keeps the match index equal to the filter store, reports what is applied, and lets filters become active.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use evs_api::filters::FilterActivity;
 use evs_api::stats::IndexStats;
 use evs_core::index::{IndexReader, Match, MatchIndex, Target};
 use evs_core::{FilterVersion, Shard};
+use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -23,7 +23,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Matches per filter, and what the index says of itself. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
-    hits: Arc<Mutex<HashMap<u32, Hits>>>,
+    hits: Arc<Mutex<FxHashMap<u32, Hits>>>,
     index: Arc<Mutex<IndexStats>>,
 }
 
@@ -66,7 +66,7 @@ impl Activity {
 
 #[derive(Debug)]
 pub(super) struct ActivityBatch<'a> {
-    hits: std::sync::MutexGuard<'a, HashMap<u32, Hits>>,
+    hits: std::sync::MutexGuard<'a, FxHashMap<u32, Hits>>,
     now_ms: i64,
 }
 

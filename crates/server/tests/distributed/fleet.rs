@@ -192,10 +192,12 @@ impl Fleet {
     }
 
     pub(crate) async fn restart_service(&self, name: &'static str) {
-        let mut command = services(self.folder.path());
-        command.args(["restart", name]).stdout(Stdio::null());
-        let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
-        assert!(status.success(), "{name} cannot be restarted");
+        for what in ["stop", "up"] {
+            let mut command = services(self.folder.path());
+            command.args([what, name]).stdout(Stdio::null());
+            let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
+            assert!(status.success(), "{what} {name} failed");
+        }
     }
 
     fn pick(&self, role: &str, dice: &mut StdRng) -> usize {

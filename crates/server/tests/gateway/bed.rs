@@ -71,6 +71,7 @@ impl Bed {
             activity: evs_server::matcher::Activity::default(),
             metrics,
             oplog,
+            traces: evs_server::traces::Traces::default(),
             instance: "test".into(),
             started_ms: clock.now_ms(),
             shutdown,

@@ -11,3 +11,4 @@ mod openapi;
 mod operations;
 mod subscribers;
 mod tenants;
+mod traces;

@@ -241,6 +241,7 @@ impl World {
             filters: self.filters.clone(),
             metrics,
             oplog,
+            traces: evs_server::traces::Traces::default(),
             instance: format!("node-{number}").into(),
             shutdown: shutdown.clone(),
         }

@@ -30,6 +30,9 @@ impl EventLog for KafkaLog {
                 if let Some(key) = &key {
                     record = record.key(key.as_bytes());
                 }
+                if let Some(trace) = event.trace() {
+                    record = record.headers(record::trace_header(trace));
+                }
                 match self.shared.producer.send_result(record) {
                     Ok(delivery) => break deliveries.push(delivery),
                     Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _))

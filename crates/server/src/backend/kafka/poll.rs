@@ -66,10 +66,18 @@ impl ConsumerContext for Context {
         match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 tracing::info!(?partitions, "the group gives partitions");
+                // What the client has, and what it is given, is all that the group leaves with us: of a partition that
+                // was granted and not started, or released, it never says that it took it, and gives it anew.
+                let mut held = self.held();
+                let now: BTreeSet<Partition> = held.assigned.keys().chain(&partitions).copied().collect();
+                let before = std::mem::replace(&mut held.granted, now.clone());
+                drop(held);
+                for partition in before.difference(&now) {
+                    self.mailbox.forget(*partition);
+                    self.mailbox.signal(LogSignal::Revoked(*partition));
+                }
                 for partition in partitions {
-                    if self.held().granted.insert(partition) {
-                        self.mailbox.signal(LogSignal::Assigned(partition));
-                    }
+                    self.mailbox.signal(LogSignal::Assigned(partition));
                 }
                 // The client is given nothing yet, and must be told so for the rebalance to go on.
                 if let Err(error) = consumer.incremental_assign(&nothing) {

@@ -1,7 +1,8 @@
 //! Records of any producer read as events, and dead letters as records.
 
 use bytes::Bytes;
-use evs_core::{Event, Offset, Position};
+use evs_core::trace::TRACEPARENT;
+use evs_core::{Event, Offset, Position, Trace};
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 
@@ -38,9 +39,19 @@ pub(super) fn read(record: &impl Message) -> Result<LoggedEvent, DeadLetter> {
         return Err(letter("no_value", "the record has no value".to_owned(), payload));
     }
     match Event::parse(payload.clone()) {
-        Ok(event) => Ok(LoggedEvent { offset: offset_of(record), time_ms, event }),
+        Ok(event) => Ok(LoggedEvent { offset: offset_of(record), time_ms, event: event.with_trace(trace(record)) }),
         Err(error) => Err(letter(error.code(), error.to_string(), payload)),
     }
+}
+
+/// The trace that the record's producer gave it.
+fn trace(record: &impl Message) -> Option<Trace> {
+    let header = record.headers()?.iter().find(|header| header.key.eq_ignore_ascii_case(TRACEPARENT))?;
+    std::str::from_utf8(header.value?).ok()?.parse().ok()
+}
+
+pub(super) fn trace_header(trace: Trace) -> OwnedHeaders {
+    OwnedHeaders::new().insert(Header { key: TRACEPARENT, value: Some(&trace.to_string()) })
 }
 
 /// The key of a dead letter, which is its id: where its record lies.

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evs_api::frames::CloseCode;
-use evs_core::{Event, Shard, limits};
+use evs_core::log::Found;
+use evs_core::{Event, Shard, Trace, limits};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use crate::gateway::connection::{Connection, Feed, State};
 use crate::gateway::encode;
 use crate::gateway::session::Verdict;
 use crate::gateway::store;
+use crate::traces::{Span, SpanKind};
 
 /// Connections served between two yields: about 300 us of writing.
 const CHUNK: usize = 64;
@@ -195,6 +197,7 @@ impl Pump {
                 }
                 Look::Found { from, to, all } => {
                     self.buffer.clear();
+                    let mut spans = Vec::new();
                     let mut rest = false;
                     for delivery in &self.found[from..to] {
                         let event = delivery.entry.event(&delivery.route);
@@ -217,6 +220,9 @@ impl Pump {
                                     cursor,
                                 );
                                 sent += 1;
+                                if let Some(trace) = delivery.entry.trace(&delivery.route) {
+                                    spans.push(self.dispatcher.span(&connection, delivery, trace));
+                                }
                                 self.writes = self.writes.wrapping_add(1);
                                 if self.writes.is_multiple_of(LATENCY_EVERY) {
                                     observed = Some(event.time_ms);
@@ -250,6 +256,7 @@ impl Pump {
                         connection.put_frame(&state, &mut self.buffer, &frame);
                     }
                     connection.write(&mut state, &self.buffer);
+                    drop(spans);
                     self.dispatcher.note(&connection, &state, live);
                     // What an ack or the socket's next readiness will mark is not marked here.
                     let more = !live && !state.starved && state.takes_deliveries();
@@ -268,6 +275,15 @@ impl Pump {
 }
 
 impl Dispatcher {
+    /// The span of a delivery, from its match to the socket write.
+    fn span(&self, connection: &Connection, delivery: &Found, trace: Trace) -> Span {
+        let matched_ms = Some(delivery.entry.time_ms);
+        let mut span = self.traces.span("deliver", SpanKind::Producer, Some(trace), matched_ms);
+        span.set("evs.subscriber", connection.subscriber.as_str().to_owned());
+        span.set("evs.seq", delivery.seq.0.cast_signed());
+        span
+    }
+
     /// Keeps what others see of the connection up to date.
     pub(in crate::gateway) fn note(&self, connection: &Connection, state: &State, live: bool) {
         if state.has_left() {
