@@ -302,7 +302,10 @@ impl Fleet {
         let words = |process: &Process| {
             let text = std::fs::read_to_string(&process.log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
-            format!("--- {} {}\n{}", process.role, process.port, lines[lines.len().saturating_sub(15)..].join("\n"))
+            let panics = lines.iter().enumerate().filter(|(_, line)| line.contains("panicked"));
+            let panics: Vec<&str> = panics.flat_map(|(at, _)| lines[at..].iter().take(30).copied()).collect();
+            let (role, port, end) = (process.role, process.port, lines.len().saturating_sub(15));
+            format!("--- {role} {port}\n{}\n{}", panics.join("\n"), lines[end..].join("\n"))
         };
         self.processes.iter().map(words).collect::<Vec<_>>().join("\n")
     }
