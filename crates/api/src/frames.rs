@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// The subprotocol to offer in `Sec-WebSocket-Protocol`. A client that offers none gets the same frames and is acked
 /// as they are sent.
@@ -11,7 +12,7 @@ pub const SUBPROTOCOL: &str = "evs.v1.json";
 pub const SUBPROTOCOL_BEARER_PREFIX: &str = "evs.bearer.";
 
 /// From the server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub enum ServerFrame {
     /// The first frame of a connection.
@@ -53,7 +54,7 @@ pub enum ServerFrame {
     Unknown,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Welcome {
     pub subscriber: String,
     pub consumer: String,
@@ -75,7 +76,7 @@ pub struct Welcome {
     pub server: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Resumed {
     /// This consumer is new on this queue.
@@ -92,7 +93,7 @@ pub enum Resumed {
     Backfill,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct EventFrame {
     /// Absent for events of a backfill, which come from the event log and not from the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,10 +107,11 @@ pub struct EventFrame {
     pub position: Option<String>,
     /// Ids of the subscriber's filters that matched.
     pub filters: Vec<u32>,
+    #[schema(value_type = Object)]
     pub data: Box<RawValue>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Gap {
     pub from: u64,
     /// Absent where the number of lost events cannot be known.
@@ -118,7 +120,7 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
     /// Older than the retention, or more than the queue may hold.
@@ -130,7 +132,7 @@ pub enum GapReason {
 }
 
 /// From the client.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub enum ClientFrame {
     /// All up to `seq` is processed. Store your cursor before you ack.
@@ -176,6 +178,26 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// Every code, in ascending order.
+    pub const ALL: [Self; 16] = [
+        Self::GoingAway,
+        Self::TooBig,
+        Self::Internal,
+        Self::Draining,
+        Self::Slow,
+        Self::NoPong,
+        Self::Resume,
+        Self::TokenExpired,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Superseded,
+        Self::ConnectionLimit,
+    ];
+
     /// A stable machine word, sent as the close reason.
     #[must_use]
     pub fn reason(self) -> &'static str {

@@ -14,6 +14,7 @@ pub mod page;
 pub mod stats;
 pub mod subscribers;
 pub mod tickets;
+pub mod tokens;
 
 pub use error::Problem;
 pub use page::Page;

@@ -23,6 +23,7 @@ use crate::backoff::Backoff;
 use crate::error::explain_close;
 use crate::http::{chain, join, problem_error};
 use crate::progress::{Progress, Verdict};
+use crate::renewal::Renewal;
 use crate::subscription::{Delivery, From, Options, StreamItem};
 use crate::{Client, Error, StreamError, frames};
 
@@ -101,7 +102,8 @@ pub(crate) async fn run(
         };
         let end = match connected {
             Ok(socket) => {
-                let mut connection = Connection::new(socket, &items, target.options.observe);
+                let renewal = Renewal::new(target.client.config().token.as_ref());
+                let mut connection = Connection::new(socket, &items, target.options.observe, renewal);
                 connection.serve(&mut progress, &mut acks, &mut backoff, target.client.config().timeout).await
             }
             Err(end) => end,
@@ -246,10 +248,11 @@ struct Connection<'a> {
     ack_due: Option<Instant>,
     /// A draining server's wish.
     leave_at: Option<Instant>,
+    renewal: Option<Renewal>,
 }
 
 impl<'a> Connection<'a> {
-    fn new(socket: Socket, items: &'a Items, observe: bool) -> Self {
+    fn new(socket: Socket, items: &'a Items, observe: bool, renewal: Option<Renewal>) -> Self {
         Self {
             socket,
             items,
@@ -260,6 +263,7 @@ impl<'a> Connection<'a> {
             ack_sent: 0,
             ack_due: None,
             leave_at: None,
+            renewal,
         }
     }
 
@@ -315,6 +319,13 @@ impl<'a> Connection<'a> {
                         }
                         Ok(false) => {}
                         Err(end) => return end,
+                    }
+                }
+                () = at(self.renewal.as_ref().and_then(Renewal::due)) => {
+                    if let Some(token) = self.renewal.as_mut().and_then(Renewal::look)
+                        && let Err(end) = self.send(&ClientFrame::Refresh { token }).await
+                    {
+                        return end;
                     }
                 }
                 () = at(self.leave_at) => {

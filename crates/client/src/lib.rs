@@ -30,6 +30,7 @@ pub mod feed;
 pub mod frames;
 mod http;
 pub mod progress;
+mod renewal;
 mod rest;
 mod sse;
 pub mod subscription;

@@ -11,6 +11,8 @@ use evs_api::filters::{Filter, FilterSpec, ImportResponse, TestRequest, TestResp
 use evs_api::oplog::LogEntry;
 use evs_api::stats::Stats;
 use evs_api::subscribers::{Subscriber, SubscriberDetail};
+use evs_api::tickets::Ticket;
+use evs_api::tokens::RevokeRequest;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use url::Url;
 
@@ -251,6 +253,20 @@ impl Client {
 
     pub async fn reset_subscriber(&self, id: &str, consumer: Option<&str>, to: ResetTo) -> Result<(), Error> {
         self.post(&["subscribers", id, "reset"]).query_opt("consumer", consumer).query("to", to).done().await
+    }
+}
+
+/// Credentials.
+impl Client {
+    /// A single-use ticket, for a program that can set no header: put it into `?ticket=` of one connection.
+    pub async fn ticket(&self) -> Result<Ticket, Error> {
+        self.post(&["tickets"]).fetch().await
+    }
+
+    /// The token with this `jti` is refused from now on. `exp` is the token's own, where it is known.
+    pub async fn revoke_token(&self, jti: &str, exp: Option<u64>) -> Result<(), Error> {
+        let request = RevokeRequest { jti: jti.to_owned(), exp };
+        self.post(&["tokens", "revoke"]).json(&request).done().await
     }
 }
 

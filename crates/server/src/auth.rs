@@ -8,6 +8,7 @@ pub mod config;
 mod jwks;
 mod keys;
 mod origin;
+mod revoked;
 mod startup;
 mod subject;
 mod ticket;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::problem::{ApiError, ApiResult};
 pub use config::AuthConfig;
+use revoked::Revoked;
 pub use startup::check_startup;
 pub use subject::{Scope, Subject, Tenant, no_such_subscriber, subscriber_id};
 use ticket::Tickets;
@@ -38,6 +40,7 @@ struct Inner {
     /// `None`: authentication is off, everybody may do everything.
     verifier: Option<Verifier>,
     tickets: Tickets,
+    revoked: Revoked,
 }
 
 impl Authorizer {
@@ -51,7 +54,7 @@ impl Authorizer {
         if !is_identifier(&config.tenant_field) {
             return Err(format!("auth_tenant_field: {:?} is not the name of an event field", config.tenant_field));
         }
-        Ok(Self(Arc::new(Inner { config: config.clone(), verifier, tickets })))
+        Ok(Self(Arc::new(Inner { config: config.clone(), verifier, tickets, revoked: Revoked::default() })))
     }
 
     /// For loopback and tests: everybody may do everything.
@@ -86,7 +89,7 @@ impl Authorizer {
     pub async fn check_http(&self, headers: &HeaderMap) -> ApiResult<Subject> {
         match &self.0.verifier {
             None => Ok(Subject::anyone()),
-            Some(verifier) => verifier.verify(bearer(headers)?.ok_or_else(no_token)?).await,
+            Some(verifier) => self.good(verifier.verify(bearer(headers)?.ok_or_else(no_token)?).await?),
         }
     }
 
@@ -97,13 +100,11 @@ impl Authorizer {
     /// 401 with the reason.
     pub async fn check_connect(&self, headers: &HeaderMap, ticket: Option<&str>) -> ApiResult<Subject> {
         let Some(verifier) = &self.0.verifier else { return Ok(Subject::anyone()) };
-        if let Some(token) = bearer(headers)? {
-            return verifier.verify(token).await;
-        }
-        if let Some(token) = offered_token(headers) {
-            return verifier.verify(token).await;
-        }
-        self.0.tickets.redeem(ticket.ok_or_else(no_token)?)
+        let subject = match (bearer(headers)?, offered_token(headers)) {
+            (Some(token), _) | (None, Some(token)) => verifier.verify(token).await?,
+            (None, None) => self.0.tickets.redeem(ticket.ok_or_else(no_token)?)?,
+        };
+        self.good(subject)
     }
 
     /// A new token for an open connection, from its `refresh` frame. It must be of the same subject and tenant.
@@ -112,11 +113,46 @@ impl Authorizer {
     /// 401 with the reason; 403 for another subject's token.
     pub async fn refresh(&self, present: &Subject, token: &str) -> ApiResult<Subject> {
         let Some(verifier) = &self.0.verifier else { return Ok(Subject::anyone()) };
-        let fresh = verifier.verify(token).await?;
+        let fresh = self.good(verifier.verify(token).await?)?;
         if fresh.id() != present.id() || fresh.tenant() != present.tenant() {
             return Err(ApiError::forbidden("a connection can only be refreshed with a token of its own subject"));
         }
         Ok(fresh)
+    }
+
+    /// From now on the token with this `jti` is refused by this process.
+    pub fn revoke(&self, jti: &str, until_ms: i64) {
+        self.0.revoked.add(jti, until_ms);
+    }
+
+    /// All that is revoked, as the filter store tells it.
+    pub fn set_revoked(&self, revoked: Vec<(String, i64)>, now_ms: i64) {
+        self.0.revoked.set(revoked);
+        self.0.revoked.prune(now_ms);
+    }
+
+    #[must_use]
+    pub fn is_revoked(&self, subject: &Subject) -> bool {
+        subject.jti().is_some_and(|jti| self.0.revoked.holds(jti))
+    }
+
+    /// Seconds after which no token of now is good any more, revoked or not.
+    #[must_use]
+    pub fn lifetime_max_s(&self) -> u64 {
+        self.0.config.lifetime_max_s + self.0.config.leeway_s
+    }
+
+    /// Seconds by which clocks may differ.
+    #[must_use]
+    pub fn leeway_s(&self) -> u64 {
+        self.0.config.leeway_s
+    }
+
+    fn good(&self, subject: Subject) -> ApiResult<Subject> {
+        match self.is_revoked(&subject) {
+            false => Ok(subject),
+            true => Err(ApiError::unauthorized("token_revoked", "the token was revoked; get a new one")),
+        }
     }
 
     /// Whether the owner of a connection may read this queue; answers the installation's name of it.

@@ -199,6 +199,8 @@ settings! {
     limit_address_connections: usize = 10_000, "EVS_LIMIT_ADDRESS_CONNECTIONS";
     /// WebSocket and SSE connections of one token's subject; 0 is no limit
     limit_subject_connections: usize = 1_000, "EVS_LIMIT_SUBJECT_CONNECTIONS";
+    /// Proxies, addresses or networks, whose `X-Forwarded-For` names the client
+    trusted_proxies: Vec<String> = Vec::new(), "EVS_TRUSTED_PROXIES", [value_delimiter = ','];
     /// Count loopback addresses too; off, because a proxy on this machine stands for all its clients
     limit_loopback: bool = false, "EVS_LIMIT_LOOPBACK";
     /// Seconds within which a connection must have sent the headers of its next request

@@ -15,6 +15,7 @@ mod dispatcher;
 mod encode;
 mod join;
 mod journal;
+mod page;
 mod resume;
 mod session;
 mod sink;

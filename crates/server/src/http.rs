@@ -4,6 +4,7 @@
 //! address), CORS, the guard (rate per address, token, rate per token, a deadline for the answer) and its handler.
 
 mod activation;
+pub mod asyncapi;
 mod dead_letters;
 mod docs;
 mod event_log;
@@ -21,6 +22,7 @@ pub mod sse;
 mod stats;
 mod subscribers;
 mod tickets;
+mod tokens;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -94,4 +96,5 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(oplog::router())
         .merge(dead_letters::router())
         .merge(tickets::router())
+        .merge(tokens::router())
 }

@@ -1,5 +1,6 @@
 //! The keeper: takes old entries out of the delivery log, spills what is not acked, and enforces retention.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use crate::retry::Backoff;
 const TICK: Duration = Duration::from_secs(1);
 /// Retention is looked at once in so many ticks.
 const RETENTION_TICKS: u64 = 10;
+/// Orphans are looked for at the start and about once an hour.
+const SWEEP_TICKS: u64 = 3600;
+/// What one page of a sweep reads.
+const SWEEP_PAGE: usize = 1000;
 /// What one look at the log reads.
 const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Routes that one plan sorts.
@@ -50,7 +55,7 @@ async fn keep(app: App, shard: Shard) {
     let mut backoff = Backoff::default();
     let mut ticks = 0;
     while !keeper.app.shutdown.is_cancelled() {
-        match keeper.tick(ticks % RETENTION_TICKS == 0).await {
+        match keeper.tick(ticks % RETENTION_TICKS == 0, ticks % SWEEP_TICKS == 0).await {
             Ok(()) => {
                 backoff = Backoff::default();
                 ticks += 1;
@@ -86,10 +91,45 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn tick(&mut self, retention: bool) -> PortResult<()> {
+    async fn tick(&mut self, retention: bool, sweep: bool) -> PortResult<()> {
         while !self.app.shutdown.is_cancelled() && self.compact_once().await? {}
         if retention {
             self.retain().await?;
+        }
+        if sweep {
+            self.sweep().await?;
+        }
+        Ok(())
+    }
+
+    /// Removes queues without a subscriber: a process that died between the two halves of a deletion leaves one. The
+    /// queues are listed first: whoever has one then and has no subscriber after that was deleted.
+    async fn sweep(&self) -> PortResult<()> {
+        let (mut orphans, mut after) = (BTreeSet::new(), None);
+        loop {
+            let page = self.app.queue.standings(self.shard, after, SWEEP_PAGE).await?;
+            after = page.last().map(|standing| standing.slot);
+            orphans.extend(page.iter().filter(|standing| !standing.removed).map(|standing| standing.slot));
+            if page.len() < SWEEP_PAGE {
+                break;
+            }
+        }
+        let mut after = None;
+        while !orphans.is_empty() {
+            let page = self.app.filters.subscribers(after.as_ref(), SWEEP_PAGE).await?;
+            for subscriber in page.iter().filter(|subscriber| subscriber.shard == self.shard) {
+                orphans.remove(&subscriber.slot);
+            }
+            if page.len() < SWEEP_PAGE {
+                break;
+            }
+            after = page.last().map(|subscriber| subscriber.id.clone());
+        }
+        for slot in orphans {
+            self.app.queue.remove(self.shard, slot).await?;
+            let message =
+                format!("the queue of slot {slot} in shard {} was left by a deletion and is removed", self.shard);
+            self.app.oplog.write(Level::Warn, "orphan_removed", None, message);
         }
         Ok(())
     }

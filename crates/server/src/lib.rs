@@ -19,6 +19,7 @@ pub mod keeper;
 pub mod limits;
 pub mod matcher;
 pub mod metrics;
+pub mod notices;
 pub mod oplog;
 mod outbound;
 pub mod ports;

@@ -4,6 +4,7 @@
 //! backend, so that a slow backend cannot open or close the door.
 
 mod connections;
+mod proxies;
 mod rate;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use crate::auth::Subject;
 use crate::config::Config;
 use crate::http::problem::ApiResult;
 pub use connections::{ConnectionGuard, Connections};
+pub use proxies::Proxies;
 use rate::RateLimit;
 
 /// The settings `limit_…`. 0 switches a limit off where it says so.
@@ -35,6 +37,8 @@ pub struct LimitsConfig {
     pub address_http_connections_max: usize,
     /// WebSocket and SSE connections of one token's subject; 0: no limit.
     pub subject_connections_max: usize,
+    /// Who may say for whom it asks.
+    pub trusted_proxies: Proxies,
     /// Whether loopback addresses count too; off, because a proxy on this machine stands for all its clients.
     pub limit_loopback: bool,
     /// A connection must have sent its next request's headers within this time: ends slow and idle ones.
@@ -63,6 +67,8 @@ impl From<&Config> for LimitsConfig {
             address_connections_max: config.limit_address_connections,
             address_http_connections_max: config.limit_address_http_connections,
             subject_connections_max: config.limit_subject_connections,
+            // Checked at the start; none is trusted by mistake.
+            trusted_proxies: Proxies::new(&config.trusted_proxies).unwrap_or_default(),
             limit_loopback: config.limit_loopback,
             header_timeout_s: config.limit_header_timeout_s,
             header_bytes_max: HEADER_BYTES_MAX,
@@ -94,13 +100,15 @@ pub struct Limits {
 impl Limits {
     #[must_use]
     pub fn new(config: LimitsConfig) -> Self {
-        let loopback = config.limit_loopback;
-        let http = Connections::new(config.http_connections_max, config.address_http_connections_max, 0, loopback);
+        let (loopback, proxies) = (config.limit_loopback, &config.trusted_proxies);
+        let http =
+            Connections::new(config.http_connections_max, config.address_http_connections_max, 0, loopback, proxies);
         let gateway = Connections::new(
             config.connections_max,
             config.address_connections_max,
             config.subject_connections_max,
             loopback,
+            proxies,
         );
         Self {
             by_address: RateLimit::new(config.address_requests_per_s),

@@ -1,5 +1,6 @@
 //! Starts the roles of one process, watches over them, and stops them in order.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use crate::auth::{AuthConfig, Authorizer, check_startup};
 use crate::backend::Backends;
 use crate::clock::Clock;
 use crate::config::{Config, Role};
-use crate::limits::{Limits, LimitsConfig};
+use crate::limits::{Limits, LimitsConfig, Proxies};
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::reader::Readers;
 use crate::traces::Traces;
-use crate::{gateway, http, instances, keeper, matcher};
+use crate::{gateway, http, instances, keeper, matcher, notices};
 
 /// A server whose ports are bound: nothing can fail any more that a person at the terminal should see at once.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl Server {
     pub async fn start(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
         let auth = AuthConfig::from(&config);
         check_startup(&auth).map_err(anyhow::Error::msg)?;
+        Proxies::new(&config.trusted_proxies).map_err(anyhow::Error::msg)?;
         let mut listeners = Vec::new();
         for role in [Role::Api, Role::Matcher, Role::Gateway] {
             if config.runs(role) {
@@ -70,6 +72,8 @@ impl Server {
             instance,
             shutdown,
         };
+        // Before the first request: a token that was revoked must not be good once more because of a restart.
+        notices::hear(&app, &mut HashSet::new()).await.context("revoked tokens cannot be looked up")?;
         Ok(Self { app, listeners })
     }
 
@@ -124,6 +128,7 @@ impl Server {
                 ("report", Ok(()))
             });
         }
+        let hearing = tokio::spawn(notices::run(app.clone()));
         app.oplog.write(Level::Info, "started", None, format!("instance {} started", app.instance));
         let mut failure = None;
         tokio::select! {
@@ -137,6 +142,7 @@ impl Server {
         if tokio::time::timeout(deadline, drain).await.is_err() {
             tracing::warn!("some connections did not end in time and were cut");
         }
+        hearing.abort();
         app.traces.flush().await;
         match failure {
             Some(Err(error)) => Err(error),

@@ -297,3 +297,27 @@ async fn observing_and_acking_exclude_each_other() {
     let both = Options { ack: Ack::OnDelivery, ..observer() };
     assert!(matches!(client.subscribe("user_1", both), Err(Error::Config(_))));
 }
+
+/// A token that its file has renewed goes over the open connection before the old one ends.
+#[tokio::test]
+async fn a_new_token_is_brought_before_the_old_one_ends() {
+    let token = |exp_s: u64| {
+        let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(format!("{{\"exp\":{exp_s}}}"));
+        format!("e30.{claims}.sig")
+    };
+    let now_s = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, token(now_s + 1)).unwrap();
+    let (server, client) = Server::start().await;
+    let client = Client::new(client.config().clone().with_token(Token::File(file.clone()))).unwrap();
+    let mut stream = client.subscribe("user_1", Options::default()).unwrap();
+    let mut peer = server.accept().await;
+    peer.welcome(1, "new").await;
+    assert!(matches!(next(&mut stream).await, Ok(StreamItem::Connected(_))));
+    std::fs::write(&file, token(now_s + 3600)).unwrap();
+    let frame: serde_json::Value = serde_json::from_str(&peer.hear().await.unwrap()).unwrap();
+    assert_eq!(frame, serde_json::json!({ "t": "refresh", "token": token(now_s + 3600) }));
+    peer.event(1).await;
+    assert_eq!(next_seq(&mut stream).await, 1, "and the connection goes on");
+}

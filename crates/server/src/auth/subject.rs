@@ -65,18 +65,31 @@ pub struct Subject {
     scopes: Vec<Scope>,
     /// Seconds since the Unix epoch.
     expires_s: Option<u64>,
+    /// The token's own name, by which it can be revoked.
+    jti: Option<Box<str>>,
 }
 
 impl Subject {
     /// Everybody, where authentication is off.
     #[must_use]
     pub fn anyone() -> Self {
-        Self { id: None, tenant: None, scopes: Vec::new(), expires_s: None }
+        Self { id: None, tenant: None, scopes: Vec::new(), expires_s: None, jti: None }
     }
 
     #[must_use]
     pub fn new(id: &str, tenant: Option<Tenant>, scopes: Vec<Scope>, expires_s: u64) -> Self {
-        Self { id: Some(id.into()), tenant, scopes, expires_s: Some(expires_s) }
+        Self { id: Some(id.into()), tenant, scopes, expires_s: Some(expires_s), jti: None }
+    }
+
+    #[must_use]
+    pub fn with_jti(mut self, jti: Option<String>) -> Self {
+        self.jti = jti.map(String::into_boxed_str);
+        self
+    }
+
+    #[must_use]
+    pub fn jti(&self) -> Option<&str> {
+        self.jti.as_deref()
     }
 
     /// A name for limits and logs; never for decisions.

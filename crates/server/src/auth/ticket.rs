@@ -44,6 +44,8 @@ struct Claims {
     scopes: Vec<String>,
     /// When the token ends that the ticket was given for.
     until: u64,
+    /// Of that token: what it opened ends when it is revoked.
+    jti: Option<String>,
 }
 
 impl std::fmt::Debug for Tickets {
@@ -80,6 +82,7 @@ impl Tickets {
             tenant: subject.tenant().map(|tenant| tenant.as_str().to_owned()),
             scopes: scopes.collect(),
             until: subject.expires_ms().map_or(u64::MAX, |ms| u64::try_from(ms / 1000).unwrap_or_default()),
+            jti: subject.jti().map(str::to_owned),
         };
         let ticket = encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(ApiError::internal)?;
         Ok((ticket, LIFETIME_S))
@@ -112,6 +115,6 @@ impl Tickets {
             Some(name) => Some(Tenant::new(&name).ok_or_else(refused)?),
         };
         let scopes = claims.scopes.iter().filter_map(|scope| Scope::parse(scope)).collect();
-        Ok(Subject::new(&sub, tenant, scopes, claims.until))
+        Ok(Subject::new(&sub, tenant, scopes, claims.until).with_jti(claims.jti))
     }
 }

@@ -36,6 +36,7 @@ struct Claims {
     exp: u64,
     nbf: Option<u64>,
     iat: Option<u64>,
+    jti: Option<String>,
     /// As in RFC 8693: words in one string.
     scope: Option<String>,
     /// As some issuers write it.
@@ -135,7 +136,7 @@ impl Verifier {
                 }
             },
         };
-        Ok(Subject::new(&claims.sub, tenant, scopes, claims.exp))
+        Ok(Subject::new(&claims.sub, tenant, scopes, claims.exp).with_jti(claims.jti))
     }
 }
 

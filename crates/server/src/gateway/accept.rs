@@ -1,7 +1,7 @@
 //! The listener's loop and the routes, over plain hyper: a handshake needs no framework, and the socket is ours after.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::ask::Ask;
-use super::{Gateway, sse, websocket};
+use super::{Gateway, page, sse, websocket};
 use crate::http::health;
 use crate::http::problem::{ApiError, ApiResult};
 use crate::limits::{ConnectionGuard, LimitsConfig};
@@ -44,7 +44,7 @@ pub(super) type Place = Arc<Mutex<Option<ConnectionGuard>>>;
 /// Accepts until shutdown.
 pub(super) async fn run(gateway: &Gateway, listener: TcpListener) {
     let refusing = Arc::new(Semaphore::new(REFUSING_MAX));
-    let pages = health::router(gateway.app.clone()).fallback(unknown);
+    let pages = health::router(gateway.app.clone()).merge(page::router()).fallback(unknown);
     while let Some(accepted) = gateway.app.shutdown.run_until_cancelled(listener.accept()).await {
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -78,7 +78,7 @@ async fn connection(gateway: Gateway, stream: TcpStream, address: SocketAddr, pa
     let app = gateway.app.clone();
     let service = service_fn(move |request| {
         let (gateway, pages, place) = (gateway.clone(), pages.clone(), place.clone());
-        async move { Ok::<_, Infallible>(route(&gateway, pages, &place, request).await) }
+        async move { Ok::<_, Infallible>(route(&gateway, pages, address.ip(), &place, request).await) }
     });
     let LimitsConfig { header_timeout_s, header_bytes_max, headers_max, .. } = app.limits.config();
     let mut http = http1::Builder::new();
@@ -101,13 +101,13 @@ async fn connection(gateway: Gateway, stream: TcpStream, address: SocketAddr, pa
     }
 }
 
-async fn route(gateway: &Gateway, pages: Router, place: &Place, request: Request<Incoming>) -> Response {
+async fn route(gateway: &Gateway, pages: Router, peer: IpAddr, place: &Place, request: Request<Incoming>) -> Response {
     let path = request.uri().path();
     let socket = path.strip_prefix("/ws/").map(ToOwned::to_owned);
     let stream = path.strip_prefix("/sse/").map(ToOwned::to_owned);
     let answered = match (socket, stream) {
-        (Some(name), _) => web_socket(gateway, &name, place, request.into_parts().0).await,
-        (_, Some(name)) => event_stream(gateway, &name, place, &request.into_parts().0).await,
+        (Some(name), _) => web_socket(gateway, &name, peer, place, request.into_parts().0).await,
+        (_, Some(name)) => event_stream(gateway, &name, peer, place, &request.into_parts().0).await,
         (None, None) => {
             let Ok(answer) = pages.oneshot(request.map(Body::new)).await;
             Ok(answer)
@@ -116,8 +116,14 @@ async fn route(gateway: &Gateway, pages: Router, place: &Place, request: Request
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn web_socket(gateway: &Gateway, name: &str, place: &Place, mut head: Parts) -> ApiResult<Response> {
-    check(gateway, place, &head)?;
+async fn web_socket(
+    gateway: &Gateway,
+    name: &str,
+    peer: IpAddr,
+    place: &Place,
+    mut head: Parts,
+) -> ApiResult<Response> {
+    check(gateway, peer, place, &head)?;
     let upgrade = head.extensions.remove::<OnUpgrade>();
     let key = websocket::key(&head.headers)?;
     let upgrade = upgrade.ok_or_else(|| ApiError::internal("hyper gave no upgrade"))?;
@@ -125,19 +131,24 @@ async fn web_socket(gateway: &Gateway, name: &str, place: &Place, mut head: Part
     websocket::handle(gateway, ask, place, &key, upgrade).await
 }
 
-async fn event_stream(gateway: &Gateway, name: &str, place: &Place, head: &Parts) -> ApiResult<Response> {
-    check(gateway, place, head)?;
+async fn event_stream(gateway: &Gateway, name: &str, peer: IpAddr, place: &Place, head: &Parts) -> ApiResult<Response> {
+    check(gateway, peer, place, head)?;
     let ask = Ask::read(gateway, name, head).await?;
     sse::handle(gateway, ask, place).await
 }
 
 /// What is judged before anything is read from the request but its method.
-fn check(gateway: &Gateway, place: &Place, head: &Parts) -> ApiResult<()> {
+fn check(gateway: &Gateway, peer: IpAddr, place: &Place, head: &Parts) -> ApiResult<()> {
     if head.method != Method::GET {
         let detail = format!("{} takes GET only", head.uri.path());
         return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail));
     }
-    if place.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+    let client = gateway.app.limits.config().trusted_proxies.client(peer, &head.headers);
+    let has_place = match &mut *place.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(guard) => guard.forward(client),
+        None => false,
+    };
+    if !has_place {
         gateway.app.metrics.rate_limited.inc();
         let detail = "this gateway or your address has as many connections as it may have";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).retry_after_s(1));
@@ -147,5 +158,5 @@ fn check(gateway: &Gateway, place: &Place, head: &Parts) -> ApiResult<()> {
 
 async fn unknown(uri: axum::http::Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "unknown_route", format!("there is nothing at {}", uri.path()))
-        .with_hint("the gateway has /ws/{subscriber} and /sse/{subscriber}")
+        .with_hint("the gateway has /ws/{subscriber}, /sse/{subscriber}, and a page at /")
 }

@@ -95,6 +95,10 @@ impl AckBook {
         for connection in moved {
             connection.unflushed.store(false, Ordering::Release);
             let Some(consumer) = connection.attached.consumer.clone() else { continue };
+            // Its position was set by somebody else meanwhile.
+            if connection.attached.ending().is_some() {
+                continue;
+            }
             let (epoch, seq) = {
                 let state = connection.lock();
                 (state.session.epoch(), state.session.acked())

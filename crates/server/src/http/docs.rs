@@ -1,4 +1,5 @@
-//! `/openapi.json` and `/docs`: the description of every route, generated from the handlers, and a page that shows it.
+//! `/openapi.json`, `/asyncapi.json` and `/docs`: the description of every route and of the stream, generated from the
+//! handlers and types, and a page that shows them.
 
 use axum::Router;
 use axum::http::header;
@@ -45,8 +46,10 @@ pub(super) fn base() -> OpenApi {
 pub(super) fn router(openapi: &OpenApi) -> Router {
     // Our own types always serialize.
     let json: Bytes = serde_json::to_vec(openapi).unwrap_or_default().into();
+    let asyncapi: Bytes = serde_json::to_vec(&super::asyncapi::document()).unwrap_or_default().into();
     Router::new()
         .route("/openapi.json", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], json) }))
+        .route("/asyncapi.json", get(move || async move { ([(header::CONTENT_TYPE, "application/json")], asyncapi) }))
         .route("/docs", get(page))
 }
 

@@ -11,15 +11,17 @@ use evs_api::events::PublishResponse;
 use evs_core::Event;
 use evs_core::limits::BATCH_BYTES_MAX;
 use evs_core::trace::TRACEPARENT;
+use sha2::{Digest as _, Sha256};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Api;
 use super::extract::{content_type, read_body, require_content_type};
 use super::guard::Caller;
-use super::idempotency::{Answer, Begun};
+use super::idempotency::{self, Answer, Begun};
 use super::problem::{ApiError, ApiResult};
 use crate::auth::Subject;
+use crate::ports::event_log::{BatchKey, Once};
 use crate::traces::{Span, SpanKind};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -52,18 +54,16 @@ async fn publish(State(api): State<Api>, Caller(subject): Caller, request: Reque
     let parent = parts.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse().ok());
     let span = api.app.traces.span("POST /events", SpanKind::Server, parent, None);
     let Some(key) = key else {
-        return Ok(answer(store(&api, &subject, lines, body, span).await?, false));
+        return Ok(answer(store(&api, &subject, lines, body, None, span).await?.0, false));
     };
-    match api.idempotency.begin(subject_key(&subject), key, &body) {
+    let scope = subject_key(&subject);
+    match api.idempotency.begin(scope.clone(), key.clone(), &body) {
         Begun::Known(known) => Ok(answer(known, true)),
         Begun::Running => {
             let detail = "the first request with this Idempotency-Key is not answered yet";
             Err(ApiError::new(StatusCode::CONFLICT, "idempotency_key_in_use", detail).retry_after_s(1))
         }
-        Begun::OtherBody => Err(ApiError::refused(
-            "idempotency_key_reused",
-            "this Idempotency-Key was used with another body; use a new key for new events",
-        )),
+        Begun::OtherBody => Err(other_body()),
         Begun::Full => {
             let detail = "too many requests with an Idempotency-Key are running";
             Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after_s(1))
@@ -72,12 +72,20 @@ async fn publish(State(api): State<Api>, Caller(subject): Caller, request: Reque
             // A task of its own: a client that goes away now and comes back with its key must find the answer. On
             // failure the entry is dropped, which forgets the key: the next try is a first one again.
             let stored = tokio::spawn(async move {
-                let answer = store(&api, &subject, lines, body, span).await?;
-                Ok::<_, ApiError>(entry.finish(answer))
+                let until_ms = api.app.clock.now_ms() + idempotency::KEPT_MS;
+                let key = BatchKey { scope, key, body: Sha256::digest(&body).into(), until_ms };
+                let (answer, known) = store(&api, &subject, lines, body, Some(key), span).await?;
+                Ok::<_, ApiError>((entry.finish(answer), known))
             });
-            Ok(answer(stored.await.map_err(ApiError::internal)??, false))
+            let (stored, known) = stored.await.map_err(ApiError::internal)??;
+            Ok(answer(stored, known))
         }
     }
+}
+
+fn other_body() -> ApiError {
+    let detail = "this Idempotency-Key was used with another body; use a new key for new events";
+    ApiError::refused("idempotency_key_reused", detail)
 }
 
 /// A key belongs to the one who chose it.
@@ -96,8 +104,15 @@ fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
     }
 }
 
-/// Checks all, then appends all.
-async fn store(api: &Api, subject: &Subject, lines: bool, body: Bytes, mut span: Span) -> ApiResult<Answer> {
+/// Checks all, then appends all; whether a log that keeps keys had it already, from before a restart.
+async fn store(
+    api: &Api,
+    subject: &Subject,
+    lines: bool,
+    body: Bytes,
+    key: Option<BatchKey>,
+    mut span: Span,
+) -> ApiResult<(Answer, bool)> {
     let events = batch::read(&body, lines).and_then(|events| confined(api, subject, events));
     let events = events.inspect_err(|_| _ = api.app.metrics.events_refused.inc())?;
     let events: Vec<Event> = match span.trace() {
@@ -106,14 +121,21 @@ async fn store(api: &Api, subject: &Subject, lines: bool, body: Bytes, mut span:
     };
     let accepted = events.len() as u64;
     span.set("evs.events", accepted.cast_signed());
-    let positions = match events.is_empty() {
-        true => Vec::new(),
-        false => api.app.log.append(events).await?,
+    let (positions, known) = match key.filter(|_| api.app.log.keeps_keys()) {
+        Some(key) => match api.app.log.append_once(events, key).await? {
+            Once::Written(positions) => (positions, false),
+            Once::Known(positions) => (positions, true),
+            Once::OtherBody => return Err(other_body()),
+        },
+        None if events.is_empty() => (Vec::new(), false),
+        None => (api.app.log.append(events).await?, false),
     };
-    api.app.metrics.events_in.inc_by(accepted);
+    if !known {
+        api.app.metrics.events_in.inc_by(accepted);
+    }
     let positions = positions.iter().map(ToString::to_string).collect();
     let response = serde_json::to_vec(&PublishResponse { accepted, positions }).map_err(ApiError::internal)?;
-    Ok(Answer(response.into()))
+    Ok((Answer(response.into()), known))
 }
 
 /// A tenant's events say that they are the tenant's; another's name in that field would reach the other.

@@ -27,7 +27,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// Authenticates and limits; the handler finds its [`Caller`].
 pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let (subject, headers) = match admit(&app, address(&request), request.headers()).await {
+    let address = address(&request).map(|peer| app.limits.config().trusted_proxies.client(peer, request.headers()));
+    let (subject, headers) = match admit(&app, address, request.headers()).await {
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
     };

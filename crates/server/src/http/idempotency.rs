@@ -1,7 +1,8 @@
 //! Answers of `POST /events` by idempotency key, in memory of this instance, for some minutes.
 //!
-//! It spares a client that lost an answer from storing its events twice. It does not survive a restart and is not
-//! shared between instances: consumers that need more dedupe by `event_id`.
+//! It spares a client that lost an answer from storing its events twice. A log that keeps keys (the embedded one)
+//! stores them beside the events as well, so that there they survive a crash. With Kafka they live here alone, are gone
+//! with a restart and not shared between instances: consumers that need more dedupe by `event_id`.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 
 /// Longer than clients go on trying one request.
-const KEPT_MS: i64 = 10 * 60 * 1000;
+pub(super) const KEPT_MS: i64 = 10 * 60 * 1000;
 
 /// Keys kept; the oldest answers go first.
 const KEYS_MAX: usize = 100_000;

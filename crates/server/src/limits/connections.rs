@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Proxies;
+
 /// Counts one kind of connection. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Connections {
@@ -11,6 +13,7 @@ pub struct Connections {
     address_max: usize,
     subject_max: usize,
     limit_loopback: bool,
+    proxies: Proxies,
     counts: Arc<Mutex<Counts>>,
 }
 
@@ -33,17 +36,24 @@ pub struct ConnectionGuard {
 impl Connections {
     /// 0 switches the limits per address and per subject off.
     #[must_use]
-    pub fn new(total_max: usize, address_max: usize, subject_max: usize, limit_loopback: bool) -> Self {
-        Self { total_max, address_max, subject_max, limit_loopback, counts: Arc::default() }
+    pub fn new(
+        total_max: usize,
+        address_max: usize,
+        subject_max: usize,
+        limit_loopback: bool,
+        proxies: &Proxies,
+    ) -> Self {
+        Self { total_max, address_max, subject_max, limit_loopback, proxies: proxies.clone(), counts: Arc::default() }
     }
 
     /// A place for a connection from `address`, before anything is read from it.
     #[must_use]
     pub fn enter(&self, address: IpAddr) -> Option<ConnectionGuard> {
+        // A proxy stands for all its clients, which are counted when they are known.
+        let limited = self.limits(address) && !self.proxies.trusts(address);
         let address = network(address);
         let mut counts = self.lock();
         let of_address = counts.by_address.get(&address).copied().unwrap_or_default();
-        let limited = self.address_max > 0 && (self.limit_loopback || !address.is_loopback());
         if counts.total >= self.total_max || (limited && of_address >= self.address_max) {
             return None;
         }
@@ -58,12 +68,36 @@ impl Connections {
         self.lock().total
     }
 
+    fn limits(&self, address: IpAddr) -> bool {
+        self.address_max > 0 && (self.limit_loopback || !address.is_loopback())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConnectionGuard {
+    /// Counts the connection for the client that a proxy named, instead of for the proxy. `false`: it has too many.
+    #[must_use]
+    pub fn forward(&mut self, client: IpAddr) -> bool {
+        let limited = self.owner.limits(client);
+        let client = network(client);
+        if client == self.address {
+            return true;
+        }
+        let mut counts = self.owner.lock();
+        let open = counts.by_address.get(&client).copied().unwrap_or_default();
+        if limited && open >= self.owner.address_max {
+            return false;
+        }
+        counts.by_address.insert(client, open + 1);
+        leave(&mut counts.by_address, &self.address);
+        drop(counts);
+        self.address = client;
+        true
+    }
+
     /// Counts the connection for the subject that its token names. `false`: the subject has too many.
     #[must_use]
     pub fn identify(&mut self, subject: &str) -> bool {
@@ -120,7 +154,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_and_given_back() {
-        let connections = Connections::new(3, 2, 1, false);
+        let connections = Connections::new(3, 2, 1, false, &Proxies::default());
         let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let mut first = connections.enter(one).unwrap();
         let mut second = connections.enter(one).unwrap();
@@ -134,6 +168,21 @@ mod tests {
         assert!(connections.enter(one).is_some());
         drop(second);
         assert_eq!(connections.open(), 1);
+    }
+
+    #[test]
+    fn clients_behind_a_proxy_are_counted_one_by_one() {
+        let proxies = Proxies::new(&["192.0.2.1".to_owned()]).unwrap();
+        let connections = Connections::new(9, 1, 0, false, &proxies);
+        let (proxy, one, other) =
+            ("192.0.2.1".parse().unwrap(), "198.51.100.1".parse().unwrap(), "198.51.100.2".parse().unwrap());
+        let mut places: Vec<_> = (0..3).map(|_| connections.enter(proxy).unwrap()).collect();
+        assert!(places[0].forward(one) && places[0].forward(one));
+        assert!(!places[1].forward(one), "one has its connection");
+        assert!(places[2].forward(other));
+        drop(places);
+        assert_eq!(connections.open(), 0);
+        assert!(connections.lock().by_address.is_empty());
     }
 
     #[test]

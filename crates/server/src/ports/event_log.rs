@@ -17,6 +17,17 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     /// Positions in the order of `events`.
     async fn append(&self, events: Vec<Event>) -> PortResult<Vec<Position>>;
 
+    /// Whether [`append_once`](Self::append_once) is of use here.
+    fn keeps_keys(&self) -> bool {
+        false
+    }
+
+    /// As [`append`](Self::append), but in the same step the batch takes its key: with a key that was taken before,
+    /// nothing is written. Only where [`keeps_keys`](Self::keeps_keys).
+    async fn append_once(&self, events: Vec<Event>, _key: BatchKey) -> PortResult<Once> {
+        self.append(events).await.map(Once::Written)
+    }
+
     /// Every partition with the range of offsets that it holds.
     async fn partitions(&self) -> PortResult<Vec<PartitionRange>>;
 
@@ -63,6 +74,27 @@ pub trait LogConsumer: Send {
 
     /// The group's own note of progress, a second witness behind the checkpoint of the delivery queue.
     async fn commit(&mut self, partition: Partition, next: Offset) -> PortResult<()>;
+}
+
+/// A client's own name for a batch, so that sending it again is no second batch.
+#[derive(Clone, Debug)]
+pub struct BatchKey {
+    /// Who chose the key.
+    pub scope: String,
+    pub key: String,
+    /// Digest of the request, to tell a repetition from another batch.
+    pub body: [u8; 32],
+    pub until_ms: i64,
+}
+
+/// Answer of [`EventLog::append_once`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Once {
+    Written(Vec<Position>),
+    /// It was written before, there.
+    Known(Vec<Position>),
+    /// The key was taken by another batch.
+    OtherBody,
 }
 
 #[derive(Debug)]

@@ -53,6 +53,13 @@ pub trait FilterStore: Send + Sync + std::fmt::Debug {
     /// Waits until the store may have a newer version than `version`, or for `wait`: a wake-up, not a promise.
     async fn changed(&self, version: FilterVersion, wait: std::time::Duration);
 
+    /// Tells every instance something until `until_ms`; told again, it lasts as long as the later one. What is over may
+    /// be forgotten.
+    async fn announce(&self, key: &str, until_ms: i64) -> PortResult<()>;
+
+    /// What is told at `now_ms`, with its end.
+    async fn notices(&self, now_ms: i64) -> PortResult<Vec<(String, i64)>>;
+
     /// A matcher's sign of life: what it has applied. Reports older than `MATCHER_TTL_S` are not live.
     async fn report(&self, report: InstanceReport) -> PortResult<()>;
 

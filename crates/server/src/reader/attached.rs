@@ -1,6 +1,6 @@
 //! Who is connected to this process, by slot: what `/subscribers` shows and the gateway keeps up to date.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evs_core::{ConsumerName, Seq, Shard, Slot};
@@ -22,6 +22,18 @@ pub struct AttachedSession {
     pub consumer: Option<ConsumerName>,
     sent: AtomicU64,
     live: AtomicBool,
+    /// An [`End`], or 0.
+    ending: AtomicU8,
+}
+
+/// Why a session must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum End {
+    /// Its consumer's position was moved: it comes back and begins there.
+    Moved = 1,
+    /// The queue is gone.
+    Gone = 2,
 }
 
 /// The sessions of one slot together.
@@ -59,6 +71,15 @@ impl Attached {
         self.lock().keys().filter(|(of, _)| *of == shard).map(|(_, slot)| *slot).collect()
     }
 
+    /// Tells the sessions of a slot, or of one of its consumers, to end.
+    pub(crate) fn end(&self, shard: Shard, slot: Slot, consumer: Option<&ConsumerName>, how: End) {
+        for session in self.lock().get(&(shard, slot)).into_iter().flatten() {
+            if consumer.is_none() || session.consumer.as_ref() == consumer {
+                session.ending.store(how as u8, Ordering::Release);
+            }
+        }
+    }
+
     pub(crate) fn add(&self, session: Arc<AttachedSession>) {
         self.lock().entry((session.shard, session.slot)).or_default().push(session);
     }
@@ -81,7 +102,14 @@ impl Attached {
 
 impl AttachedSession {
     pub(crate) fn new(shard: Shard, slot: Slot, consumer: Option<ConsumerName>, sent: Seq) -> Self {
-        Self { shard, slot, consumer, sent: AtomicU64::new(sent.0), live: AtomicBool::new(false) }
+        Self {
+            shard,
+            slot,
+            consumer,
+            sent: AtomicU64::new(sent.0),
+            live: AtomicBool::new(false),
+            ending: AtomicU8::new(0),
+        }
     }
 
     #[must_use]
@@ -92,6 +120,16 @@ impl AttachedSession {
     #[must_use]
     pub fn live(&self) -> bool {
         self.live.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was told to end.
+    #[must_use]
+    pub fn ending(&self) -> Option<End> {
+        match self.ending.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(End::Moved),
+            _ => Some(End::Gone),
+        }
     }
 
     /// Answers whether it was live before.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use evs_core::log::compact::{Budget, Plan, plan};
 use evs_core::log::{Entry, EntryBuilder};
-use evs_core::{ConsumerName, Epoch, FilterId, FilterVersion, Offset, Partition, Seq, Shard, Slot};
+use evs_core::{ConsumerName, Epoch, FilterId, FilterVersion, Offset, Partition, Seq, Shard, Slot, Trace};
 use evs_server::ports::DeliveryQueue;
 use evs_server::ports::delivery_queue::{Ack, Append, Appended};
 
@@ -122,6 +122,9 @@ impl Owner {
         let mut builder = EntryBuilder::new(self.epoch, self.partition, Offset(from), 1_000);
         for offset in from..to {
             builder.event(Offset(offset), event_time_ms(offset), body(offset));
+            if offset % 2 == 0 {
+                builder.trace(Trace { trace_id: [offset as u8 + 1; 16], span_id: [9; 8] });
+            }
             for slot in slots {
                 builder.route(*slot, [FilterId(slot + 1), FilterId(slot + 100)]);
             }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use evs_core::{Event, Offset, Partition, Position};
+use evs_core::{Event, Offset, Partition, Position, Trace};
 use evs_server::ports::EventLog;
-use evs_server::ports::event_log::{DeadLetter, LogBatch, LogConsumer, LogSignal};
+use evs_server::ports::event_log::{BatchKey, DeadLetter, LogBatch, LogConsumer, LogSignal, Once};
 
 /// Every backend is made with so many partitions, or with as many as it can have.
 pub(crate) const PARTITIONS: u32 = 3;
@@ -34,6 +34,7 @@ macro_rules! event_log_contract {
             consumers_share_the_partitions
             commits_are_taken
             dead_letters_are_kept
+            a_key_is_taken_once_where_keys_are_kept
         }
     };
     ($make:ident $hash:tt $attribute:tt: $($test:ident)*) => {
@@ -83,9 +84,12 @@ pub(crate) async fn events_of_a_user_keep_their_order(log: &dyn EventLog) {
 
 pub(crate) async fn bytes_travel_untouched(log: &dyn EventLog) {
     let odd = r#"{ "user_id":"a","z" : 1.00,"a":1e40, "text":"\u00e4 \/ é 漢"  }"#;
-    let position = log.append(vec![Event::trusted(Bytes::from(odd))]).await.unwrap()[0];
+    let trace = Trace { trace_id: [5; 16], span_id: [6; 8] };
+    let event = Event::trusted(Bytes::from(odd)).with_trace(Some(trace));
+    let position = log.append(vec![event]).await.unwrap()[0];
     let read = log.read(position.partition, position.offset, 1, 1).await.unwrap();
     assert_eq!((read.events[0].offset, read.events[0].event.bytes()), (position.offset, &Bytes::from(odd)));
+    assert_eq!(read.events[0].event.trace(), Some(trace), "beside the bytes");
 }
 
 pub(crate) async fn read_gives_pages(log: &dyn EventLog) {
@@ -352,4 +356,24 @@ pub(crate) async fn dead_letters_are_kept(log: &dyn EventLog) {
     assert_eq!(left, [&*listed[1].id, &*listed[2].id, &*listed[4].id]);
     assert_eq!(log.remove_dead_letters(&[]).await.unwrap(), 3);
     assert!(log.dead_letters(0, 10).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_key_is_taken_once_where_keys_are_kept(log: &dyn EventLog) {
+    let batch = |scope: &str, body: u8, until_ms: i64| {
+        let key = BatchKey { scope: scope.to_owned(), key: "k".to_owned(), body: [body; 32], until_ms };
+        log.append_once(vec![event("a", 1), event("a", 2)], key)
+    };
+    let held = async || log.partitions().await.unwrap().iter().map(|range| range.high.0 - range.low.0).sum::<u64>();
+    let Once::Written(first) = batch("ann", 1, i64::MAX).await.unwrap() else { panic!("a new key") };
+    assert_eq!((first.len(), held().await), (2, 2));
+    if !log.keeps_keys() {
+        return;
+    }
+    assert_eq!(batch("ann", 1, i64::MAX).await.unwrap(), Once::Known(first));
+    assert_eq!(batch("ann", 2, i64::MAX).await.unwrap(), Once::OtherBody);
+    assert_eq!(held().await, 2, "nothing is written twice");
+    // Another's key is another key; one that is over is none.
+    assert!(matches!(batch("bob", 2, 0).await.unwrap(), Once::Written(_)));
+    assert!(matches!(batch("bob", 1, i64::MAX).await.unwrap(), Once::Written(_)));
+    assert_eq!(held().await, 6);
 }

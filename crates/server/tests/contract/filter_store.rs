@@ -1,7 +1,7 @@
 //! The contract of `FilterStore`.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{ConsumerName, FilterId, FilterVersion, SubscriberId};
@@ -32,6 +32,7 @@ macro_rules! filter_store_contract {
             lists_are_paged
             a_change_wakes
             reports_are_listed
+            notices_last_until_their_end
         }
     };
     ($make:ident $hash:tt $attribute:tt: $($test:ident)*) => {
@@ -303,4 +304,18 @@ pub(crate) async fn reports_are_listed(store: &dyn FilterStore) {
     let reports: Vec<InstanceReport> =
         reports.into_iter().map(|report| InstanceReport { age_s: 0.0, ..report }).collect();
     assert_eq!(reports, [report("a", 5), report("b", 2)], "the newest of each");
+}
+
+pub(crate) async fn notices_last_until_their_end(store: &dyn FilterStore) {
+    let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let (soon, later) = (now_ms + 60_000, now_ms + 120_000);
+    store.announce("revoked:a", soon).await.unwrap();
+    store.announce("revoked:b", later).await.unwrap();
+    // Told again: the later end holds, whatever the order.
+    store.announce("revoked:a", later).await.unwrap();
+    store.announce("revoked:a", soon).await.unwrap();
+    store.announce("gone:1:2", now_ms - 1).await.unwrap();
+    let told = |pairs: &[(&str, i64)]| pairs.iter().map(|(key, end)| ((*key).to_owned(), *end)).collect::<Vec<_>>();
+    assert_eq!(store.notices(now_ms).await.unwrap(), told(&[("revoked:a", later), ("revoked:b", later)]));
+    assert_eq!(store.notices(later).await.unwrap(), []);
 }

@@ -1,5 +1,8 @@
 //! Stories of the embedded server through its public doors: the real store, the real sockets, the real client.
 
+mod canary;
+mod upkeep;
+
 use std::time::{Duration, Instant};
 
 use evs_client::api::filters::FilterSpec;

@@ -108,3 +108,41 @@ async fn web_pages_call_by_origin() {
     assert!(from(&own).await.status.is_success());
     server.stop().await;
 }
+
+/// Behind a proxy of the configuration each client is limited by itself; what a client writes into the header is not
+/// believed, and a proxy that is not trusted stands for all.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_behind_a_trusted_proxy_are_told_apart() {
+    let limited = |config: &mut evs_server::config::Config| {
+        config.limit_loopback = true;
+        config.limit_address_requests_per_s = 1;
+        config.limit_address_connections = 1;
+    };
+    let ask = async |server: &TestServer, forwarded: &str| {
+        let request = server.request(Method::GET, "/log").header("x-forwarded-for", forwarded);
+        Answer::of(request).await.status
+    };
+    let server = TestServer::start_with(|config| {
+        limited(config);
+        config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    })
+    .await;
+    while ask(&server, "198.51.100.1").await != StatusCode::TOO_MANY_REQUESTS {}
+    assert_eq!(ask(&server, "198.51.100.2").await, StatusCode::OK);
+    // The last address that no proxy of ours wrote is the client's.
+    while ask(&server, "203.0.113.9, 198.51.100.3").await != StatusCode::TOO_MANY_REQUESTS {}
+    assert_eq!(ask(&server, "203.0.113.8, 198.51.100.3").await, StatusCode::TOO_MANY_REQUESTS);
+    let open = async |forwarded: &str| {
+        let url = format!("{}/sse/nobody", server.gateway);
+        let request = reqwest::Client::new().get(url).header("x-forwarded-for", forwarded.to_owned());
+        request.send().await.unwrap()
+    };
+    // Unknown subscribers are refused after the connection was counted, and its place is free when it ends.
+    assert_eq!(open("198.51.100.1").await.status(), StatusCode::NOT_FOUND);
+    server.stop().await;
+
+    let server = TestServer::start_with(limited).await;
+    while ask(&server, "198.51.100.1").await != StatusCode::TOO_MANY_REQUESTS {}
+    assert_eq!(ask(&server, "198.51.100.2").await, StatusCode::TOO_MANY_REQUESTS, "nobody is trusted by default");
+    server.stop().await;
+}

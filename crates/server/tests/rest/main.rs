@@ -9,6 +9,8 @@ mod harness;
 mod limits;
 mod openapi;
 mod operations;
+mod operations_files;
+mod revocation;
 mod subscribers;
 mod tenants;
 mod traces;

@@ -35,6 +35,7 @@ struct Inner {
     filters: BTreeMap<FilterId, FilterRecord>,
     removed: BTreeMap<FilterId, FilterVersion>,
     reports: BTreeMap<String, (i64, InstanceReport)>,
+    notices: BTreeMap<String, i64>,
 }
 
 impl MemoryFilters {
@@ -235,6 +236,19 @@ impl FilterStore for MemoryFilters {
             // A timeout is as good an answer as a change: the caller looks in either case.
             let _ = tokio::time::timeout(wait, changed).await;
         }
+    }
+
+    async fn announce(&self, key: &str, until_ms: i64) -> PortResult<()> {
+        let mut inner = self.lock();
+        let end = inner.notices.entry(key.to_owned()).or_insert(until_ms);
+        *end = until_ms.max(*end);
+        Ok(())
+    }
+
+    async fn notices(&self, now_ms: i64) -> PortResult<Vec<(String, i64)>> {
+        let mut inner = self.lock();
+        inner.notices.retain(|_, until_ms| *until_ms > now_ms);
+        Ok(inner.notices.iter().map(|(key, until_ms)| (key.clone(), *until_ms)).collect())
     }
 
     async fn report(&self, report: InstanceReport) -> PortResult<()> {

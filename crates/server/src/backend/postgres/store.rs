@@ -459,6 +459,29 @@ impl FilterStore for PostgresFilters {
         self.wake.wait(version.0, wait).await;
     }
 
+    async fn announce(&self, key: &str, until_ms: i64) -> PortResult<()> {
+        sqlx::query(
+            "WITH gone AS (DELETE FROM notices WHERE until_ms <= $3 AND key <> $1) \
+             INSERT INTO notices (key, until_ms) VALUES ($1, $2) \
+             ON CONFLICT (key) DO UPDATE SET until_ms = greatest(notices.until_ms, EXCLUDED.until_ms)",
+        )
+        .bind(key)
+        .bind(until_ms)
+        .bind(self.clock.now_ms())
+        .execute(&self.pool)
+        .await
+        .map_err(port_error)?;
+        Ok(())
+    }
+
+    async fn notices(&self, now_ms: i64) -> PortResult<Vec<(String, i64)>> {
+        let rows = sqlx::query("SELECT key, until_ms FROM notices WHERE until_ms > $1 ORDER BY key");
+        let rows = rows.bind(now_ms).fetch_all(&self.pool).await.map_err(port_error)?;
+        let notice =
+            |row: &PgRow| Ok((row.try_get("key").map_err(port_error)?, row.try_get("until_ms").map_err(port_error)?));
+        rows.iter().map(notice).collect()
+    }
+
     async fn report(&self, report: InstanceReport) -> PortResult<()> {
         let text = serde_json::to_string(&report).map_err(damaged)?;
         sqlx::query(

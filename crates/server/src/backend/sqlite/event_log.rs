@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{Db, WHAT, number, port_error};
 use crate::clock::Clock;
 use crate::ports::event_log::{
-    DeadLetter, EventLog, LogBatch, LogConsumer, LogRead, LogSignal, LoggedEvent, PartitionRange,
+    BatchKey, DeadLetter, EventLog, LogBatch, LogConsumer, LogRead, LogSignal, LoggedEvent, Once, PartitionRange,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -165,6 +165,44 @@ async fn append_segment(
     Ok(number(&row, "first_offset"))
 }
 
+/// What became of a batch's key.
+enum Taken {
+    Now(u64),
+    Before { first: u64, count: u64 },
+    ByOther,
+}
+
+async fn taken(connection: &mut SqliteConnection, key: &BatchKey, now_ms: i64) -> Result<Option<Taken>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT body, first_offset, events FROM batch_keys WHERE scope = ?1 AND key = ?2 AND until_ms > ?3",
+    )
+    .bind(&key.scope)
+    .bind(&key.key)
+    .bind(now_ms)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| match row.get::<Vec<u8>, _>("body") == key.body {
+        true => Taken::Before { first: number(&row, "first_offset"), count: number(&row, "events") },
+        false => Taken::ByOther,
+    }))
+}
+
+async fn take(connection: &mut SqliteConnection, key: &BatchKey, first: u64, count: u64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO batch_keys (scope, key, body, first_offset, events, until_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(&key.scope)
+    .bind(&key.key)
+    .bind(key.body.to_vec())
+    .bind(first as i64)
+    .bind(count as i64)
+    .bind(key.until_ms)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
 #[async_trait]
 impl EventLog for SqliteLog {
     async fn append(&self, events: Vec<Event>) -> PortResult<Vec<Position>> {
@@ -185,6 +223,51 @@ impl EventLog for SqliteLog {
             )
             .await?;
         Ok((first..first + count).map(|offset| Position { partition: PARTITION, offset: Offset(offset) }).collect())
+    }
+
+    fn keeps_keys(&self) -> bool {
+        true
+    }
+
+    async fn append_once(&self, events: Vec<Event>, key: BatchKey) -> PortResult<Once> {
+        let (time_ms, count) = (self.clock.now_ms(), events.len() as u64);
+        let body = encode_segment(&events);
+        let (recent, end) = (self.recent.clone(), self.end.clone());
+        let at = |first: u64, count: u64| {
+            (first..first + count).map(|offset| Position { partition: PARTITION, offset: Offset(offset) }).collect()
+        };
+        let taken = self
+            .db
+            .write_then(
+                move |connection| {
+                    Box::pin(async move {
+                        if let Some(taken) = taken(connection, &key, time_ms).await? {
+                            return Ok(taken);
+                        }
+                        // An empty batch takes its key, too, and no segment.
+                        let first = match count {
+                            0 => 0,
+                            _ => append_segment(connection, count, time_ms, &body).await?,
+                        };
+                        take(connection, &key, first, count).await?;
+                        Ok(Taken::Now(first))
+                    })
+                },
+                move |taken| {
+                    if let Taken::Now(first) = *taken
+                        && count > 0
+                    {
+                        remember(&recent, first, time_ms, events);
+                        end.send_replace(first + count);
+                    }
+                },
+            )
+            .await?;
+        Ok(match taken {
+            Taken::Now(first) => Once::Written(at(first, count)),
+            Taken::Before { first, count } => Once::Known(at(first, count)),
+            Taken::ByOther => Once::OtherBody,
+        })
     }
 
     async fn partitions(&self) -> PortResult<Vec<PartitionRange>> {
@@ -225,10 +308,18 @@ impl EventLog for SqliteLog {
 
     async fn retain(&self, before_ms: i64, bytes_max: u64, keep_from: &[(Partition, Offset)]) -> PortResult<()> {
         let keep = keep_from.iter().find(|(partition, _)| *partition == PARTITION).map_or(u64::MAX, |(_, from)| from.0);
-        let low = self.low.clone();
+        let (low, now_ms) = (self.low.clone(), self.clock.now_ms());
         self.db
             .write_then(
-                move |connection| Box::pin(async move { retain(connection, before_ms, bytes_max, keep).await }),
+                move |connection| {
+                    Box::pin(async move {
+                        sqlx::query("DELETE FROM batch_keys WHERE until_ms <= ?1")
+                            .bind(now_ms)
+                            .execute(&mut *connection)
+                            .await?;
+                        retain(connection, before_ms, bytes_max, keep).await
+                    })
+                },
                 move |end| {
                     low.fetch_max(*end, Ordering::AcqRel);
                 },

@@ -436,6 +436,38 @@ impl FilterStore for SqliteFilters {
         let _ = tokio::time::timeout(wait, newer).await;
     }
 
+    async fn announce(&self, key: &str, until_ms: i64) -> PortResult<()> {
+        let (key, now_ms) = (key.to_owned(), self.clock.now_ms());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("DELETE FROM notices WHERE until_ms <= ?1")
+                        .bind(now_ms)
+                        .execute(&mut *connection)
+                        .await?;
+                    sqlx::query(
+                        "INSERT INTO notices (key, until_ms) VALUES (?1, ?2) \
+                         ON CONFLICT (key) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
+                    )
+                    .bind(key)
+                    .bind(until_ms)
+                    .execute(connection)
+                    .await
+                    .map(drop)
+                })
+            })
+            .await
+    }
+
+    async fn notices(&self, now_ms: i64) -> PortResult<Vec<(String, i64)>> {
+        let rows = sqlx::query("SELECT key, until_ms FROM notices WHERE until_ms > ?1 ORDER BY key")
+            .bind(now_ms)
+            .fetch_all(&self.db.readers)
+            .await
+            .map_err(|error| port_error(&error))?;
+        Ok(rows.iter().map(|row| (row.get("key"), row.get("until_ms"))).collect())
+    }
+
     async fn report(&self, report: InstanceReport) -> PortResult<()> {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         reports.insert(report.id.clone(), (Instant::now(), report));

@@ -11,6 +11,7 @@ use crate::gateway::connection::Connection;
 use crate::gateway::encode::Format;
 use crate::gateway::session::{Due, Limits};
 use crate::gateway::wire;
+use crate::reader::attached::End;
 
 /// Connections looked at between two yields.
 const CHUNK: usize = 256;
@@ -42,6 +43,15 @@ impl Dispatcher {
         }
         if state.subject.as_ref().and_then(|subject| subject.expires_ms()).is_some_and(|end_ms| end_ms <= now_ms) {
             connection.close(&mut state, CloseCode::TokenExpired, now_ms);
+            return false;
+        }
+        let ending = connection.attached.ending().map(|end| match end {
+            End::Moved => CloseCode::Resume,
+            End::Gone => CloseCode::NotFound,
+        });
+        let revoked = state.subject.as_ref().is_some_and(|subject| self.auth.is_revoked(subject));
+        if let Some(code) = ending.or(revoked.then_some(CloseCode::Unauthorized)) {
+            connection.close(&mut state, code, now_ms);
             return false;
         }
         let due = match connection.format() {

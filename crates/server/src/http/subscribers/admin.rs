@@ -17,6 +17,7 @@ use crate::http::extract::{Query, Segment};
 use crate::http::guard::Caller;
 use crate::http::health::not_ready;
 use crate::http::problem::{ApiError, ApiResult, bad_name};
+use crate::notices::{self, Notice};
 use crate::ports::PortResult;
 
 /// Tries of the second half of a deletion.
@@ -41,6 +42,8 @@ async fn delete(State(api): State<Api>, Caller(subject): Caller, Segment(text): 
         let deleted = api.app.filters.delete_subscriber(&record.id).await?;
         let record = deleted.ok_or_else(|| no_such_subscriber(&id))?;
         remove_queue(&api, &record).await?;
+        let gone = Notice::Gone { shard: record.shard, slot: record.slot };
+        notices::announce(&api.app, &gone, None).await?;
         api.app.oplog.write(Level::Info, "filter_deleted", Some(record.id.as_str()), "the subscriber was deleted");
         Ok(StatusCode::NO_CONTENT)
     });
@@ -75,7 +78,8 @@ struct ResetQuery {
 
 /// Move a consumer
 ///
-/// Forth, to skip deliveries, or back to what is still kept. A connection of the consumer must connect again to see it.
+/// Forth, to skip deliveries, or back to what is still kept. The consumer's connections end with 4004 and resume there:
+/// those of this instance within a second, those of others within three; an ack of theirs meanwhile counts.
 #[utoipa::path(post, path = "/subscribers/{id}/reset", operation_id = "reset_consumer", tag = "subscribers",
     params(("id" = String, Path, description = "the subscriber"), ResetQuery), responses(
     (status = 204, description = "moved"),
@@ -114,7 +118,13 @@ async fn reset(
         let detail = format!("there is no consumer {consumer}; a consumer is made by its first connection");
         return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_consumer", detail));
     }
-    api.app.queue.reset(record.shard, record.slot, &consumer, to).await?;
+    // Its connections end, here at once and elsewhere soon, and come back to the new position. What they ack meanwhile
+    // would undo the move, so it is not stored; those that connect during the move begin anew as well.
+    let (shard, slot, nonce) = (record.shard, record.slot, rand::random());
+    let moved = Notice::Moved { shard, slot, nonce, consumer: consumer.clone() };
+    notices::end(&api.app, &moved);
+    api.app.queue.reset(shard, slot, &consumer, to).await?;
+    notices::announce(&api.app, &moved, None).await?;
     let message = format!("consumer {consumer} was moved to {to}");
     api.app.oplog.write(Level::Info, "gap", Some(record.id.as_str()), message);
     Ok(StatusCode::NO_CONTENT)
