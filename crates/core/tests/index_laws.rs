@@ -122,7 +122,7 @@ proptest! {
         index.publish(FilterVersion(1));
         let mut dice = Dice(seed);
         let mut named = 0;
-        for n in 0..1_500 {
+        for n in 0..1_500_usize {
             // One event is far more frequent than the others.
             let at = if dice.below(4) == 0 { n % events.len() } else { 0 };
             index.observe(&events[at]);
@@ -132,7 +132,7 @@ proptest! {
                 index.insert(id, TARGET, &filters[at]);
                 named += 1;
             }
-            if n % 64 == 0 {
+            if n.is_multiple_of(64) {
                 index.publish(FilterVersion(1));
             }
         }

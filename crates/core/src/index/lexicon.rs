@@ -362,21 +362,21 @@ mod tests {
             [Field(0), Field(7)].iter().flat_map(|field| senses.iter().map(|sense| (*field, *sense))).collect();
         let mut lexicon = Lexicon::default();
         let mut hashes = Vec::new();
-        for (id, (field, sense)) in (0..).zip(&all) {
+        for (id, (field, sense)) in (0_u32..).zip(&all) {
             assert_eq!(lexicon.find(*field, *sense), None, "{sense:?}");
             hashes.push(lexicon.insert(id, *field, *sense));
-            let flags = Flags { gate_bits: [1, 2, (id % 64) as u8], paired: id % 2 == 0 };
+            let flags = Flags { gate_bits: [1, 2, (id % 64) as u8], paired: id.is_multiple_of(2) };
             lexicon.update(hashes[id as usize], Known { id, head: id + 9, flags });
         }
         let before = lexicon.clone();
         for id in (0..all.len()).step_by(2) {
             lexicon.remove(hashes[id], word(id));
         }
-        for (id, (field, sense)) in (0..).zip(&all) {
+        for (id, (field, sense)) in (0_u32..).zip(&all) {
             let known = before.find(*field, *sense).unwrap();
-            let flags = Flags { gate_bits: [1, 2, (id % 64) as u8], paired: id % 2 == 0 };
+            let flags = Flags { gate_bits: [1, 2, (id % 64) as u8], paired: id.is_multiple_of(2) };
             assert_eq!(known, Known { id, head: id + 9, flags }, "{sense:?}");
-            assert_eq!(lexicon.find(*field, *sense).is_some(), id % 2 == 1, "{sense:?}");
+            assert_eq!(lexicon.find(*field, *sense).is_none(), id.is_multiple_of(2), "{sense:?}");
         }
         assert_eq!(before.find(Field(1), senses[0]), None);
     }
