@@ -23,8 +23,11 @@ pub enum ServerFrame {
     /// All that waited when the connection was made has been sent.
     CaughtUp {
         seq: u64,
+        /// A cursor for all of it, as a checkpoint has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
     },
-    /// A cursor that is valid across epochs; at least every few seconds while events flow.
+    /// A cursor that covers the quiet partitions too; at least every few seconds while events flow.
     Checkpoint {
         seq: u64,
         cursor: String,
@@ -66,7 +69,8 @@ pub struct Welcome {
     pub window_bytes: u64,
     /// The server pings this often; a client that hears nothing for longer than twice this should reconnect.
     pub ping_s: u64,
-    /// Where the consumer stands before `next`: a client that dies before its first checkpoint resumes by this.
+    /// Where the consumer stands before `next`: a client that dies before its first checkpoint resumes by this. Absent
+    /// where events of the log come first, which a resume by it would pass over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     pub server: String,
@@ -94,7 +98,11 @@ pub struct EventFrame {
     /// Absent for events of a backfill, which come from the event log and not from the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
-    /// `partition:offset`; given in a backfill.
+    /// The number before this one that was told, where those between were left out on purpose: the client had seen them
+    /// before a change of epoch, or its own condition does not want them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// `partition:offset` in the event log. Within an epoch `seq` says all; across epochs this tells what was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
     /// Ids of the subscriber's filters that matched.

@@ -87,7 +87,10 @@ pub(crate) async fn run(
         let connecting = async {
             match connect(&target, &progress).await {
                 Ok(socket) => Ok(socket),
-                Err(Failure { error, retry_after }) if error.is_transient() => {
+                // A server that has welcomed us is one of ours, whatever it answers while it stops.
+                Err(Failure { error, retry_after })
+                    if error.is_transient() || (progress.has_begun() && matches!(error, Error::Protocol { .. })) =>
+                {
                     Err(End::Lost { reason: error.to_string(), code: None, retry_in: retry_after })
                 }
                 Err(Failure { error, .. }) => Err(End::Stopped(error.into())),
@@ -389,13 +392,17 @@ impl<'a> Connection<'a> {
                     self.hand_on(StreamItem::Gap(gap));
                 }
             }
-            Ok(ServerFrame::CaughtUp { seq }) => {
+            Ok(ServerFrame::CaughtUp { seq, cursor }) => {
                 progress.caught_up(seq);
+                if let Some(cursor) = cursor {
+                    progress.checkpoint(seq, &cursor);
+                    self.hand_on(StreamItem::Checkpoint { seq, cursor });
+                }
                 self.hand_on(StreamItem::CaughtUp);
             }
             Ok(ServerFrame::Checkpoint { seq, cursor }) => {
                 progress.checkpoint(seq, &cursor);
-                self.hand_on(StreamItem::Checkpoint { cursor });
+                self.hand_on(StreamItem::Checkpoint { seq, cursor });
             }
             Ok(ServerFrame::Draining { reconnect_within_ms }) => {
                 let within = Duration::from_millis(reconnect_within_ms).mul_f64(rand::rng().random_range(0.0..=1.0));

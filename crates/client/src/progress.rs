@@ -1,9 +1,9 @@
 //! How far a stream has come: what is new, what was seen before, what is missing, and the cursor to resume by. Pure.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use evs_api::frames::{EventFrame, Gap, GapReason, Resumed, Welcome};
+use evs_core::cursor::raise_seen;
 use evs_core::{Cursor, Offset, Partition, Position, Seq};
 
 #[derive(Clone, Debug)]
@@ -23,8 +23,9 @@ pub struct Progress {
     live: bool,
     /// Where a hole was met that resuming did not fill.
     hole_at: Option<u64>,
-    /// The highest offsets of a backfill, which has no seq.
-    backfilled: HashMap<Partition, Offset>,
+    /// Per partition the offset after the last event that was handed on: what a cursor says beyond its checkpoint, and
+    /// what is new in a backfill, which has no seq.
+    seen: Vec<(Partition, Offset)>,
 }
 
 /// What an event frame is.
@@ -48,6 +49,7 @@ impl Progress {
             Some(cursor) => (Some(cursor.epoch.to_string().into()), cursor.seq.0),
             None => (None, 0),
         };
+        let seen = parsed.as_ref().map_or_else(Vec::new, |cursor| cursor.seen.clone());
         Self {
             checkpoint: cursor.map(|text| (text, parsed)),
             epoch,
@@ -57,7 +59,7 @@ impl Progress {
             any_next: false,
             live: false,
             hole_at: None,
-            backfilled: HashMap::new(),
+            seen,
         }
     }
 
@@ -87,15 +89,16 @@ impl Progress {
         if seq <= self.last {
             return Verdict::Seen;
         }
-        if seq == self.last + 1 || self.sparse || self.any_next {
-            self.last = seq;
+        let position = position(frame.position.as_deref());
+        if seq == self.last + 1 || frame.after == Some(self.last) || self.sparse || self.any_next {
+            self.advance(seq, position);
             self.gap_announced = false;
             self.any_next = false;
             return Verdict::New;
         }
         if self.gap_announced || self.hole_at == Some(self.last) {
             let gap = self.skip_to(seq - 1);
-            self.last = seq;
+            self.advance(seq, position);
             return Verdict::NewAfter(gap);
         }
         self.hole_at = Some(self.last);
@@ -116,21 +119,20 @@ impl Progress {
 
     pub fn checkpoint(&mut self, seq: u64, cursor: &str) {
         self.checkpoint = Some((cursor.to_owned(), cursor.parse().ok()));
-        if self.sparse {
-            self.last = self.last.max(seq);
-        }
+        self.last = self.last.max(seq);
     }
 
     pub fn caught_up(&mut self, seq: u64) {
         self.live = true;
-        if self.sparse {
-            self.last = self.last.max(seq);
-        }
+        self.last = self.last.max(seq);
     }
 
-    /// For one who is told only what is new.
-    pub fn advance(&mut self, to: u64) {
+    /// All up to `to` is done with, and what the event log has up to `position`.
+    pub fn advance(&mut self, to: u64, position: Option<Position>) {
         self.last = self.last.max(to);
+        if let Some(Position { partition, offset }) = position {
+            raise_seen(&mut self.seen, partition, Offset(offset.0 + 1));
+        }
     }
 
     /// The epoch of the connection.
@@ -157,29 +159,27 @@ impl Progress {
         self.epoch.is_some()
     }
 
-    /// What to resume by: the last checkpoint, brought forward to the last delivery within its epoch. After a change of
-    /// epoch the checkpoint still holds, since it says how far the event log was seen.
+    /// What to resume by: the last checkpoint, brought forward to the last delivery within its epoch, and to all that
+    /// was seen of the event log, which holds across epochs.
     #[must_use]
     pub fn cursor(&self) -> Option<String> {
         let (text, parsed) = self.checkpoint.as_ref()?;
-        match parsed {
-            Some(cursor)
-                if self.last > cursor.seq.0 && self.epoch.as_deref() == Some(cursor.epoch.to_string().as_str()) =>
-            {
-                Some(Cursor { seq: Seq(self.last), ..cursor.clone() }.to_string())
-            }
-            _ => Some(text.clone()),
+        let Some(mut cursor) = parsed.clone() else { return Some(text.clone()) };
+        if self.epoch.as_deref() == Some(cursor.epoch.to_string().as_str()) {
+            cursor.seq = cursor.seq.max(Seq(self.last));
         }
+        for (partition, offset) in &self.seen {
+            cursor.raise_seen(*partition, *offset);
+        }
+        Some(cursor.to_string())
     }
 
     fn backfill_event(&mut self, frame: &EventFrame) -> Verdict {
-        let Some(Position { partition, offset }) = frame.position.as_ref().and_then(|text| text.parse().ok()) else {
-            return Verdict::New;
-        };
-        if self.backfilled.get(&partition).is_some_and(|seen| *seen >= offset) {
+        let Some(Position { partition, offset }) = position(frame.position.as_deref()) else { return Verdict::New };
+        if self.seen.iter().any(|(of, seen)| *of == partition && *seen > offset) {
             return Verdict::Seen;
         }
-        self.backfilled.insert(partition, offset);
+        raise_seen(&mut self.seen, partition, Offset(offset.0 + 1));
         Verdict::New
     }
 
@@ -189,6 +189,12 @@ impl Progress {
         self.gap_announced = false;
         gap
     }
+}
+
+/// `partition:offset`, where the server tells one.
+#[must_use]
+pub fn position(text: Option<&str>) -> Option<Position> {
+    text?.parse().ok()
 }
 
 #[cfg(test)]
@@ -216,7 +222,7 @@ mod tests {
     }
 
     fn event(seq: u64) -> EventFrame {
-        EventFrame { seq: Some(seq), position: None, filters: vec![1], data: raw() }
+        EventFrame { seq: Some(seq), after: None, position: None, filters: vec![1], data: raw() }
     }
 
     fn raw() -> Box<serde_json::value::RawValue> {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::connection::{self, Acked, Target};
-use crate::progress::Progress;
+use crate::progress::{Progress, position};
 use crate::{Client, Error, StreamError};
 
 /// Items that wait for the program. More than the server's window, so that a slow program does not keep the connection
@@ -64,8 +64,11 @@ pub enum StreamItem {
     Gap(Gap),
     /// All that waited has been told; what follows is live.
     CaughtUp,
-    /// [`Subscription::cursor`] is valid across epochs here.
+    /// [`Subscription::cursor`] covers the quiet partitions too from here, and everything up to `seq`, which may be more
+    /// than was delivered: what you had seen before an epoch change, or what a further condition left out. It is acked
+    /// when you ask for the item after it and all deliveries before it are acked.
     Checkpoint {
+        seq: u64,
         cursor: String,
     },
     /// Something that the server wants to be known, such as that a cursor could not be used.
@@ -88,7 +91,7 @@ pub struct Delivery {
     pub seq: Option<u64>,
     /// The life of the numbers that `seq` belongs to.
     pub epoch: Arc<str>,
-    /// `partition:offset`, in a backfill.
+    /// `partition:offset` in the event log.
     pub position: Option<String>,
     /// The filters that matched.
     pub filters: Vec<u32>,
@@ -104,6 +107,9 @@ pub struct Subscription {
     ack: Ack,
     /// Handed out and not acked yet, where acking is automatic.
     unacked: Option<Acked>,
+    /// The newest delivery of the epoch that was handed out, and a checkpoint after it that is to be acked.
+    handed: u64,
+    checkpoint: Option<Acked>,
     /// As far as the program has come, which may be less than what has arrived.
     progress: Progress,
     task: JoinHandle<()>,
@@ -126,7 +132,7 @@ impl Client {
         let ack = options.ack;
         let target = Target { client: self.clone(), subscriber: subscriber.to_owned(), options };
         let task = tokio::spawn(connection::run(target, progress.clone(), item_sender, ack_receiver));
-        Ok(Subscription { items, acks, ack, unacked: None, progress, task })
+        Ok(Subscription { items, acks, ack, unacked: None, handed: 0, checkpoint: None, progress, task })
     }
 }
 
@@ -165,6 +171,16 @@ impl Subscription {
         if let Some(acked) = self.unacked.take() {
             self.send_ack(acked);
         }
+        let all_acked = |checkpoint: &Acked| {
+            let acked = self.acks.borrow();
+            let acked = acked.as_ref().filter(|acked| acked.epoch == checkpoint.epoch).map_or(0, |acked| acked.seq);
+            acked >= self.handed && acked < checkpoint.seq
+        };
+        if self.checkpoint.as_ref().is_some_and(all_acked)
+            && let Some(checkpoint) = self.checkpoint.take()
+        {
+            self.send_ack(checkpoint);
+        }
     }
 
     fn send_ack(&self, acked: Acked) {
@@ -180,18 +196,27 @@ impl Subscription {
     fn handed_out(&mut self, item: &Result<StreamItem, StreamError>) {
         match item {
             Ok(StreamItem::Connected(welcome)) => {
+                if self.progress.epoch().map(|epoch| &**epoch) != Some(&welcome.epoch) {
+                    (self.handed, self.checkpoint) = (0, None);
+                }
                 self.progress.welcome(welcome);
             }
             Ok(StreamItem::Event(delivery)) => {
+                let seq = delivery.seq.unwrap_or(0);
+                self.progress.advance(seq, position(delivery.position.as_deref()));
                 if let Some(seq) = delivery.seq {
-                    self.progress.advance(seq);
+                    self.handed = seq;
                     if self.ack == Ack::OnDelivery {
                         self.unacked = Some(Acked { epoch: delivery.epoch.clone(), seq });
                     }
                 }
             }
-            Ok(StreamItem::Gap(gap)) => self.progress.advance(gap.to.unwrap_or(0)),
-            Ok(StreamItem::Checkpoint { cursor }) => self.progress.checkpoint(0, cursor),
+            Ok(StreamItem::Gap(gap)) => self.progress.advance(gap.to.unwrap_or(0), None),
+            Ok(StreamItem::Checkpoint { seq, cursor }) => {
+                self.progress.checkpoint(*seq, cursor);
+                let epoch = self.progress.epoch().cloned().unwrap_or_default();
+                self.checkpoint = Some(Acked { epoch, seq: *seq });
+            }
             Ok(StreamItem::CaughtUp | StreamItem::Notice { .. } | StreamItem::Disconnected { .. }) | Err(_) => {}
         }
     }

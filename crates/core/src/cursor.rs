@@ -25,6 +25,21 @@ pub struct Cursor {
     pub seen: Vec<(Partition, Offset)>,
 }
 
+impl Cursor {
+    /// Everything of `partition` before `to` was seen.
+    pub fn raise_seen(&mut self, partition: Partition, to: Offset) {
+        raise_seen(&mut self.seen, partition, to);
+    }
+}
+
+/// Raises one partition of what a client has seen; never lowers.
+pub fn raise_seen(seen: &mut Vec<(Partition, Offset)>, partition: Partition, to: Offset) {
+    match seen.iter_mut().find(|(of, _)| *of == partition) {
+        Some((_, seen)) => *seen = (*seen).max(to),
+        None => seen.push((partition, to)),
+    }
+}
+
 /// The text is not a cursor that this server gave out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor of this server: {0}")]

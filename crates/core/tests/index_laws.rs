@@ -110,6 +110,49 @@ proptest! {
         }
     }
 
+    /// Filters that were put in again for what events showed are found as in an index that has seen no event.
+    #[test]
+    fn re_keyed_equals_rebuilt_equals_oracle(
+        filters in vec(filter(), 1..40),
+        values in vec(event(), 1..12),
+        seed in any::<u64>(),
+    ) {
+        let events: Vec<Event> = (0..).zip(&values).map(|(n, value)| written(value, seed ^ n)).collect();
+        let mut index = indexed((0..).zip(&filters));
+        index.publish(FilterVersion(1));
+        let mut dice = Dice(seed);
+        let mut named = 0;
+        for n in 0..1_500 {
+            // One event is far more frequent than the others.
+            let at = if dice.below(4) == 0 { n % events.len() } else { 0 };
+            index.observe(&events[at]);
+            for id in index.misplaced(3) {
+                let at = usize::try_from(id.0).unwrap();
+                prop_assert!(at < filters.len());
+                index.insert(id, TARGET, &filters[at]);
+                named += 1;
+            }
+            if n % 64 == 0 {
+                index.publish(FilterVersion(1));
+            }
+        }
+        prop_assert!(index.misplaced(usize::MAX).len() + named <= 8 * filters.len());
+        let mut rebuilt = indexed((0..).zip(&filters));
+        let mut oracle = Oracle::default();
+        oracle.0.extend((0..).map(FilterId).zip(filters.iter().map(|filter| (TARGET, filter.clone()))));
+        for event in &events {
+            let found = answer(&mut index, event);
+            prop_assert_eq!(&found, &answer(&mut rebuilt, event));
+            prop_assert_eq!(&found, &oracle.matches(event));
+        }
+        prop_assert_eq!(index.stats().filters, filters.len());
+        for id in 0..filters.len() {
+            index.remove(FilterId(u32::try_from(id).unwrap()));
+        }
+        let stats = index.stats();
+        prop_assert_eq!((stats.filters, stats.classes, stats.unindexable_filters), (0, 0, 0));
+    }
+
     /// Many equal filters, far more than a leaf holds, come and go as one class.
     #[test]
     fn equal_filters_share(filter in filter(), value in event(), seed in any::<u64>()) {

@@ -32,11 +32,21 @@ const BUDGET: Budget = Budget { spills_max: 300, slots_max: 50_000 };
 pub async fn run(app: App) {
     let shards = (0..app.queue.shards()).map(|shard| {
         let app = app.clone();
-        tokio::spawn(async move { keep(app, Shard(shard)).await })
+        tokio::spawn(async move { supervise(app, Shard(shard)).await })
     });
     for shard in shards.collect::<Vec<_>>() {
-        // A keeper that panicked has said so; the others go on.
+        // Ends with the process.
         let _ = shard.await;
+    }
+}
+
+/// Keeps a keeper running: one that ended by a panic would let its shard's log grow until appends are refused.
+async fn supervise(app: App, shard: Shard) {
+    while !app.shutdown.is_cancelled() {
+        if let Err(error) = tokio::spawn(keep(app.clone(), shard)).await {
+            tracing::error!(%shard, %error, "the keeper of a shard failed and starts again");
+            tokio::time::sleep(TICK).await;
+        }
     }
 }
 
@@ -176,6 +186,10 @@ impl Keeper {
             return Ok(Vec::new());
         }
         let tail = self.app.queue.tail(self.shard, state.position.n, READ_BYTES_MAX, Duration::ZERO).await?;
+        if (tail.state.epoch, tail.state.position) != (state.epoch, state.position) {
+            // Another keeper was here between the two looks: these entries may not begin at our position.
+            return Ok(Vec::new());
+        }
         let before_ms = self.app.clock.now_ms() - i64::try_from(config.hot_s * 1000).unwrap_or(i64::MAX);
         let mut excess = state.log_bytes.saturating_sub(config.hot_bytes_max);
         let mut routes = 0;

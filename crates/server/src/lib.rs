@@ -14,6 +14,7 @@ pub mod demo;
 pub mod gateway;
 mod health_client;
 pub mod http;
+pub mod instances;
 pub mod keeper;
 pub mod limits;
 pub mod matcher;

@@ -1,8 +1,10 @@
 //! The matcher: follows the event log, finds the filters of each event, writes deliveries to the delivery log.
 //!
 //! One loop owns the log's consumer; each assigned partition has a [`partition`] task that claims it, matches its
-//! batches and appends them; [`sync`] keeps the match index equal to the filter store.
+//! batches and appends them; [`sync`] keeps the match index equal to the filter store, and [`observe`] shows it what
+//! events are like.
 
+mod observe;
 mod partition;
 mod sync;
 
@@ -18,6 +20,7 @@ use crate::ports::event_log::{LogBatch, LogSignal};
 use crate::retry::Backoff;
 use evs_core::index::IndexReader;
 
+use observe::Sampler;
 pub use sync::{Activity, raise};
 
 /// Batches that wait for a partition's task: one while the one before is being appended.
@@ -40,6 +43,7 @@ struct Shared {
     /// The filter version that the index has published.
     applied: watch::Receiver<u64>,
     activity: Activity,
+    sampler: Sampler,
     commands: mpsc::Sender<Command>,
 }
 
@@ -52,11 +56,12 @@ struct Running {
 /// Runs until the process stops; the batch in hand is finished.
 pub async fn run(app: App, activity: Activity) {
     let (commands, mut asked) = mpsc::channel(64);
-    let (index, applied) = match sync::start(&app, activity.clone()).await {
+    let (sampler, sampled) = observe::channel();
+    let (index, applied) = match sync::start(&app, activity.clone(), sampled).await {
         Some(started) => started,
         None => return,
     };
-    let shared = Shared { app: app.clone(), index, applied, activity, commands };
+    let shared = Shared { app: app.clone(), index, applied, activity, sampler, commands };
     let mut backoff = Backoff::default();
     while !app.shutdown.is_cancelled() {
         match app.log.consumer(&app.instance).await {
@@ -113,11 +118,13 @@ async fn follow(
                 Err(error) => Err(error),
             },
         };
+        shared.app.metrics.partitions.set(running.len() as i64);
         if let Err(error) = result {
             tracing::warn!(%error, "the event log failed; joining again");
             break;
         }
     }
+    shared.app.metrics.partitions.set(0);
     for (_, partition) in running {
         stop(Some(partition)).await;
     }

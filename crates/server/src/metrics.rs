@@ -74,13 +74,22 @@ metrics! {
     filters_unindexable: Gauge, "filters_unindexable", "Filters that are tried on every event";
     index_classes: Gauge, "index_classes", "Distinct filters in the match index";
     index_memory_bytes: Gauge, "index_memory_bytes", "Memory of the match index";
+    index_rekeyed: Counter, "index_rekeyed", "Filters placed anew in the match index, for what events were seen to have";
     match_candidates: Counter, "match_candidates", "Filters that the index had to try";
+    match_matches: Counter, "match_matches", "Filters that were found to match; candidates by matches is what the index wastes";
+    partitions: Gauge, "partitions", "Partitions of the event log that this matcher works on";
     log_lag: Gauge, "log_lag", "Events in the log that are not matched yet";
     delivery_log_bytes: Gauge, "delivery_log_bytes", "Bytes of the hot delivery log";
     ready: Gauge, "ready", "1 if this instance is ready";
 }
 
 impl Metrics {
+    /// Filters that were looked at for each that matched.
+    #[must_use]
+    pub fn candidates_per_match(&self) -> f64 {
+        self.match_candidates.get() as f64 / self.match_matches.get().max(1) as f64
+    }
+
     /// The Prometheus text format (OpenMetrics).
     #[must_use]
     pub fn encode(&self) -> String {

@@ -127,6 +127,8 @@ impl Readers {
     ) -> Result<(), NotCaughtUp> {
         let mut progress = self.shard(shard).progress.subscribe();
         let there = |now: &Progress| now.following && now.epoch == Some(epoch) && now.read_to >= id;
+        // Which of two epochs is the newer nobody can tell, so whoever asks looks at the store again before long.
+        let deadline = deadline.min(Instant::now() + TAIL_WAIT);
         if matches!(tokio::time::timeout_at(deadline, progress.wait_for(there)).await, Ok(Ok(_))) {
             return Ok(());
         }

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::reader::Readers;
 use crate::traces::Traces;
-use crate::{gateway, http, keeper, matcher, notices};
+use crate::{gateway, http, instances, keeper, matcher, notices};
 
 /// A server whose ports are bound: nothing can fail any more that a person at the terminal should see at once.
 #[derive(Debug)]
@@ -122,6 +122,13 @@ impl Server {
             }
         }
         let hearing = tokio::spawn(notices::run(app.clone()));
+        if app.config.runs(Role::Api) || app.config.runs(Role::Gateway) {
+            let app = app.clone();
+            roles.spawn(async move {
+                instances::run(app).await;
+                ("report", Ok(()))
+            });
+        }
         app.oplog.write(Level::Info, "started", None, format!("instance {} started", app.instance));
         let mut failure = None;
         tokio::select! {

@@ -2,6 +2,10 @@
 
 use std::io::Write;
 
+use fake::Fake;
+use fake::faker::company::en::CompanyName;
+use fake::rand::SeedableRng;
+use fake::rand::rngs::StdRng;
 use time::OffsetDateTime;
 
 use crate::dice::Dice;
@@ -11,13 +15,15 @@ pub(crate) fn write(out: &mut Vec<u8>, dice: &mut Dice, user: u64, event_type: &
     let start = out.len();
     let person = Person::of(user);
     let (high, low) = (dice.next_u64(), dice.next_u64());
+    // A seed of its own, so that what the library draws for a name leaves our dice where they are.
+    let merchant: String = CompanyName().fake_with_rng(&mut StdRng::seed_from_u64(low));
     let amount = dice.log_normal(50.0, 1.0).min(99_999.0);
     // A session lasts half an hour, from a moment that is the user's own.
     let session = (user.wrapping_mul(0x9e37_79b9) ^ (now_ms / 1_800_000).unsigned_abs()) & 0xff_ffff;
     // A `Vec` takes everything that is written to it.
     let written = write!(
         out,
-        r#"{{"event_id":"{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}","user_id":"user_{user}","event_type":"{}","user_tier":"{}","amount":{amount:.2},"timestamp":"{}","country":"{}","device":{{"os":"{}","app":"{}"}},"session":{{"id":"s{session:06x}","events":{}}}"#,
+        r#"{{"event_id":"{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}","user_id":"user_{user}","event_type":"{}","user_tier":"{}","amount":{amount:.2},"timestamp":"{}","country":"{}","city":"{}","user_name":"{} {}","merchant":"{}","device":{{"os":"{}","app":"{}"}},"session":{{"id":"s{session:06x}","events":{}}}"#,
         high >> 32,
         (high >> 16) & 0xffff,
         high & 0xfff,
@@ -27,6 +33,10 @@ pub(crate) fn write(out: &mut Vec<u8>, dice: &mut Dice, user: u64, event_type: &
         person.tier,
         Rfc3339(now_ms),
         person.country,
+        Escaped(&person.city),
+        Escaped(&person.first_name),
+        Escaped(&person.last_name),
+        Escaped(&merchant),
         person.os,
         person.app,
         1 + dice.below(40),

@@ -1,4 +1,10 @@
-//! What a user always has: a tier, a country, a device. It follows from the number alone, so that it never changes.
+//! What a user always has: a name, a city, a tier, a country, a device. It follows from the number alone.
+
+use fake::Fake;
+use fake::faker::address::en::CityName;
+use fake::faker::name::en::{FirstName, LastName};
+use fake::rand::SeedableRng;
+use fake::rand::rngs::StdRng;
 
 use crate::USER_TIERS;
 
@@ -30,8 +36,11 @@ const SYSTEMS: [(&str, u8); 7] = [
 const APPS: [(&str, u8); 4] = [("web", 45), ("mobile 5.3.1", 35), ("mobile 5.2.0", 15), ("partner-api", 5)];
 
 /// See the module.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Person {
+    pub(crate) first_name: String,
+    pub(crate) last_name: String,
+    pub(crate) city: String,
     pub(crate) tier: &'static str,
     pub(crate) country: &'static str,
     pub(crate) os: &'static str,
@@ -40,7 +49,11 @@ pub(crate) struct Person {
 
 impl Person {
     pub(crate) fn of(user: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(user);
         Self {
+            first_name: FirstName().fake_with_rng(&mut rng),
+            last_name: LastName().fake_with_rng(&mut rng),
+            city: CityName().fake_with_rng(&mut rng),
             // Multiples of irrational numbers spread evenly over the unit interval, so that also the few most active
             // users, who make most of the traffic, have the shares of the table.
             tier: pick(&USER_TIERS, user, 0.618_033_988_749_894_9),

@@ -127,7 +127,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<ExitStatus, Failure> {
     if app.global.dry_run {
         return show(app, source, &plan).await;
     }
-    let sink = sink(app, &args)?;
+    let sink = sink(app, &args).await?;
     let report = pump::run(app, source, &sink, &plan).await?;
     report.tell(app)?;
     match report.failure {
@@ -147,14 +147,17 @@ fn traffic_config(args: &Args) -> TrafficConfig {
 }
 
 #[cfg(not(feature = "kafka"))]
-fn sink(app: &App, _args: &Args) -> Result<sink::Sink, Failure> {
+async fn sink(app: &App, _args: &Args) -> Result<sink::Sink, Failure> {
     Ok(sink::Sink::Rest(rest::Rest::new(app.client()?)))
 }
 
 #[cfg(feature = "kafka")]
-fn sink(app: &App, args: &Args) -> Result<sink::Sink, Failure> {
+async fn sink(app: &App, args: &Args) -> Result<sink::Sink, Failure> {
     match &args.brokers {
-        Some(brokers) => Ok(sink::Sink::Kafka(kafka::Kafka::connect(brokers, &args.topic, &args.property)?)),
+        Some(brokers) => {
+            let kafka = kafka::Kafka::connect(brokers, &args.topic, &args.property, args.give_up_after).await?;
+            Ok(sink::Sink::Kafka(kafka))
+        }
         None => Ok(sink::Sink::Rest(rest::Rest::new(app.client()?))),
     }
 }

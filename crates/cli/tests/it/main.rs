@@ -1,7 +1,10 @@
 //! The program as a user runs it, as far as no server is needed.
 
 mod contexts;
+mod examples;
 mod filters;
+#[cfg(feature = "test-services")]
+mod kafka;
 mod produce;
 mod talk;
 mod tokens;

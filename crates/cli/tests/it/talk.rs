@@ -14,7 +14,8 @@ fn help_is_as_documented() {
     expect_file!["snapshots/help.txt"].assert_eq(&run(&["-h"]).stdout);
     for name in ["produce", "tail", "bench", "doctor"] {
         let text = run(&[name, "-h"]).stdout;
-        expect_file![format!("snapshots/help-{name}.txt")].assert_eq(&text);
+        let more = if name == "produce" && cfg!(feature = "kafka") { "-kafka" } else { "" };
+        expect_file![format!("snapshots/help-{name}{more}.txt")].assert_eq(&text);
     }
     expect_file!["snapshots/help-filter.txt"].assert_eq(&run(&["filter", "-h"]).stdout);
 }

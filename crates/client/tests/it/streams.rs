@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evs_client::api::frames::{Gap, GapReason};
-use evs_client::{Ack, Error, From, Options, StreamError, StreamItem};
+use evs_client::{Ack, Client, Error, From, Options, StreamError, StreamItem, Token};
 
 use crate::peer::{Server, cursor, next, next_seq, soon};
 

@@ -1,7 +1,7 @@
 //! What matching costs, beside a plain scan, the a-tree crate and a copy of the matches, all in one run.
 //!
 //! `cargo bench -p evs-core --bench matching -- [--sizes 10000,1000000] [--workloads broad,entity] [--scan-max 100000]
-//! [--atree-max 10000] [--repeats 7]`
+//! [--atree-max 10000] [--repeats 7] [--events 2000]`
 
 mod peers;
 mod workloads;
@@ -18,6 +18,7 @@ use workloads::{Generator, Sample, SampleEvent, Workload};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SEED: u64 = 0x05ee_d5ee_d5ee;
+/// Distinct events by default; with very few, what they need stays in the caches.
 const EVENTS: usize = 2000;
 const SHARDS: u32 = 8;
 
@@ -31,6 +32,7 @@ struct Options {
     atree_max: usize,
     repeats: usize,
     repeat: Duration,
+    events: usize,
 }
 
 impl Options {
@@ -50,6 +52,7 @@ impl Options {
             atree_max: number("--atree-max", 10_000),
             repeats: number("--repeats", 7),
             repeat: Duration::from_millis(number("--repeat-ms", 150) as u64),
+            events: number("--events", EVENTS),
         }
     }
 
@@ -156,7 +159,7 @@ fn measure(options: &Options, workload: Workload, size: usize) {
         }
     }
     let resident = if keep { 0 } else { resident_bytes().saturating_sub(resident) / size };
-    let events: Vec<SampleEvent> = (0..EVENTS).map(|n| generator.event(n)).collect();
+    let events: Vec<SampleEvent> = (0..options.events).map(|n| generator.event(n)).collect();
     let mut reader = index.reader();
     let snapshot = reader.snapshot().clone();
 

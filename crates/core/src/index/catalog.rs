@@ -12,7 +12,7 @@ use super::gates::{Admitted, Gates, Words};
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
-use super::symbols::{Element, NONE, Sense, SymbolId, Symbols};
+use super::symbols::{Element, Kind, NONE, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
 const SHAPES_MAX: usize = 48;
@@ -27,8 +27,8 @@ struct Counts {
     elements: u32,
     by_prefix_length: Vec<(u8, u32)>,
     by_level: HashMap<u8, u32>,
-    present: Option<SymbolId>,
-    numeric: Option<SymbolId>,
+    present: bool,
+    numeric: bool,
 }
 
 /// How often events had a symbol, of those that the writer was shown.
@@ -36,6 +36,20 @@ struct Counts {
 struct Observed {
     events: u32,
     hits: Vec<u32>,
+    /// By symbol: how many events had been seen when it was made.
+    since: Vec<u32>,
+}
+
+impl Observed {
+    /// A symbol that is new: what its number stood for before does not count.
+    fn forget(&mut self, id: SymbolId) {
+        let at = id as usize;
+        if self.hits.len() <= at {
+            self.hits.resize(at + 1, 0);
+            self.since.resize(at + 1, 0);
+        }
+        (self.hits[at], self.since[at]) = (0, self.events);
+    }
 }
 
 /// From so many events on, what was seen counts more than the vocabulary.
@@ -91,7 +105,7 @@ impl Default for Catalog {
 impl Catalog {
     /// The symbol of a sense, made if need be. It is kept if it has uses when [`Catalog::tidy`] is called.
     fn intern(&mut self, field: Field, sense: Sense<'_>) -> SymbolId {
-        if let Some((id, _)) = self.symbols.find(field, sense) {
+        if let Some(id) = self.symbols.find(field, sense) {
             return id;
         }
         let id = self.symbols.insert(self.free.pop(), field, sense);
@@ -99,12 +113,10 @@ impl Catalog {
             self.uses.resize(id as usize + 1, 0);
             self.pairs.resize(id as usize + 1, 0);
         }
-        if let Some(hits) = self.observed.hits.get_mut(id as usize) {
-            *hits = 0;
-        }
+        self.observed.forget(id);
         self.fresh.push(id);
         self.fields.retain(field);
-        self.count(field, sense, id, true);
+        self.count(id, true);
         id
     }
 
@@ -123,7 +135,9 @@ impl Catalog {
     }
 
     /// Keeps what an event must be asked for this symbol.
-    fn count(&mut self, field: Field, sense: Sense<'_>, id: SymbolId, added: bool) {
+    fn count(&mut self, id: SymbolId, added: bool) {
+        let Some(symbol) = self.symbols.get(id) else { return };
+        let field = symbol.field;
         if self.counts.len() <= field.at() {
             self.counts.resize(field.at() + 1, Counts::default());
         }
@@ -132,19 +146,18 @@ impl Catalog {
             *count = if added { *count + 1 } else { *count - 1 };
             *count <= 1
         };
-        self.lookups_changed |= match sense {
-            Sense::Always => false,
-            Sense::Present => {
-                counts.present = added.then_some(id);
+        self.lookups_changed |= match symbol.kind {
+            Kind::Always => false,
+            Kind::Present => {
+                counts.present = added;
                 true
             }
-            Sense::Numeric => {
-                counts.numeric = added.then_some(id);
+            Kind::Numeric => {
+                counts.numeric = added;
                 true
             }
-            Sense::Prefix(prefix) => {
+            Kind::Prefix(length) => {
                 step(&mut counts.prefixes);
-                let length = u8::try_from(prefix.len()).unwrap_or(u8::MAX);
                 match counts.by_prefix_length.iter_mut().find(|(other, _)| *other == length) {
                     Some((_, count)) => step(count),
                     None => {
@@ -154,9 +167,9 @@ impl Catalog {
                     }
                 }
             }
-            Sense::Element(_) => step(&mut counts.elements),
-            Sense::Interval { level, .. } => step(counts.by_level.entry(level).or_default()),
-            _ => step(&mut counts.values),
+            Kind::Element => step(&mut counts.elements),
+            Kind::Level(level) => step(counts.by_level.entry(level).or_default()),
+            Kind::Value => step(&mut counts.values),
         };
     }
 
@@ -165,10 +178,9 @@ impl Catalog {
         let pairs = &mut self.pairs[id as usize];
         *pairs = if added { *pairs + 1 } else { *pairs - 1 };
         // The symbol itself is touched only if that changes what it says.
-        if *pairs == u32::from(added)
-            && let Some(symbol) = self.symbols.get_mut(id)
-        {
-            symbol.paired = *pairs > 0;
+        if *pairs == u32::from(added) {
+            let paired = *pairs > 0;
+            self.symbols.update(id, |symbol| symbol.flags.paired = paired);
         }
     }
 
@@ -195,10 +207,10 @@ impl Catalog {
         if self.uses[id as usize] > 0 {
             return;
         }
-        let Some(symbol) = self.symbols.get(id).cloned() else { return };
-        self.count(symbol.field, symbol.sense(), id, false);
+        let Some(field) = self.symbols.get(id).map(|symbol| symbol.field) else { return };
+        self.count(id, false);
         self.symbols.remove(id);
-        self.fields.release(symbol.field);
+        self.fields.release(field);
         self.free.push(id);
     }
 
@@ -246,7 +258,6 @@ impl Catalog {
     pub(super) fn observe(&mut self, symbols: impl Iterator<Item = SymbolId>) {
         let observed = &mut self.observed;
         observed.events += 1;
-        observed.hits.resize(self.uses.len(), 0);
         for id in symbols {
             if let Some(hits) = observed.hits.get_mut(id as usize) {
                 *hits += 1;
@@ -254,19 +265,19 @@ impl Catalog {
         }
         if observed.events == OBSERVED_MAX {
             observed.events /= 2;
-            observed.hits.iter_mut().for_each(|hits| *hits /= 2);
+            observed.hits.iter_mut().chain(&mut observed.since).for_each(|count| *count /= 2);
         }
     }
 
-    /// The share of events that had a value or prefix, if enough were seen.
+    /// The share of events that had a symbol, if enough were seen since it was made.
     fn observed(&self, field: Field, sense: Sense<'_>) -> Option<f64> {
         if self.observed.events < OBSERVED_MIN {
             return None;
         }
-        let (id, _) = self.symbols.find(field, sense)?;
-        let hits = self.observed.hits.get(id as usize).copied().unwrap_or_default();
+        let id = self.symbols.find(field, sense)? as usize;
+        let events = self.observed.events - self.observed.since.get(id)?;
         // Half a hit for what was never seen: rare, but not impossible.
-        Some((f64::from(hits) + 0.5) / (f64::from(self.observed.events) + 1.0))
+        (events >= OBSERVED_MIN).then(|| (f64::from(self.observed.hits[id]) + 0.5) / (f64::from(events) + 1.0))
     }
 
     /// Values of a field that live filters name.
@@ -278,6 +289,7 @@ impl Catalog {
         self.symbols.memory_bytes()
             + self.pool.memory_bytes()
             + (self.uses.capacity() + self.pairs.capacity() + self.free.capacity()) * 4
+            + (self.observed.hits.capacity() + self.observed.since.capacity()) * 4
     }
 }
 
@@ -305,25 +317,27 @@ pub(super) struct Estimates<'a> {
 impl Frequencies for Estimates<'_> {
     fn of(&self, atom: &Atom) -> f64 {
         let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
-        match atom {
+        let counts = |field: &Field| self.catalog.counts.get(field.at());
+        let (field, sense) = match atom {
+            Atom::Always => return 1.0,
+            Atom::Present(field) => (field, Sense::Present),
+            Atom::Numeric(field) => (field, Sense::Numeric),
+            Atom::Value(field, value) => (field, Sense::of(value)),
+            Atom::Prefix(field, prefix) => (field, Sense::Prefix(prefix.as_bytes())),
+            Atom::Element(field, value) => (field, Sense::Element(Element::of(value))),
+            Atom::Interval { field, level, upper, cell } => {
+                (field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
+            }
+        };
+        self.catalog.observed(*field, sense).unwrap_or_else(|| match atom {
             Atom::Always => 1.0,
-            Atom::Present(_) | Atom::Numeric(_) => 0.5,
-            Atom::Value(field, value @ Scalar::Bool(_)) => {
-                self.catalog.observed(*field, Sense::of(value)).unwrap_or(0.5)
-            }
-            Atom::Value(field, value) => {
-                self.catalog.observed(*field, Sense::of(value)).unwrap_or_else(|| one_of(self.values(*field)))
-            }
-            Atom::Prefix(field, prefix) => {
-                let prefixes = self.catalog.counts.get(field.at()).map_or(0, |counts| counts.prefixes as usize);
-                self.catalog.observed(*field, Sense::Prefix(prefix.as_bytes())).unwrap_or_else(|| one_of(prefixes))
-            }
+            Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
+            Atom::Value(field, _) => one_of(self.values(*field)),
+            Atom::Prefix(field, _) => one_of(counts(field).map_or(0, |counts| counts.prefixes as usize)),
             // A list has several of them.
-            Atom::Element(field, _) => {
-                2.0 * one_of(self.catalog.counts.get(field.at()).map_or(0, |counts| counts.elements as usize))
-            }
+            Atom::Element(field, _) => 2.0 * one_of(counts(field).map_or(0, |counts| counts.elements as usize)),
             Atom::Interval { .. } => 0.02,
-        }
+        })
     }
 
     fn values(&self, field: Field) -> usize {
@@ -341,7 +355,7 @@ impl Frequencies for Estimates<'_> {
             Atom::Prefix(field, prefix) => (*field, Sense::Prefix(prefix.as_bytes())),
             _ => return 0,
         };
-        let mut head = self.catalog.symbols.find(field, sense).map_or(NONE, |(_, symbol)| symbol.head);
+        let mut head = self.catalog.symbols.lexicon.find(field, sense).map_or(NONE, |known| known.head);
         let mut entries = 0;
         while head != NONE {
             let view = self.clusters.view(head);

@@ -50,6 +50,16 @@ impl Clusters {
         self.chunks.memory_bytes() + self.block_bytes + self.free.len() * size_of::<ChunkId>()
     }
 
+    /// Calls back with what the entries of a cluster refer to.
+    pub(super) fn each_reference(&self, head: ChunkId, each: &mut impl FnMut(u32)) {
+        let view = self.view(head);
+        if view.is_directory() {
+            view.column(0).iter().for_each(|leaf| self.view(*leaf).column(0).iter().for_each(|word| each(*word)));
+        } else {
+            view.column(0).iter().for_each(|word| each(*word));
+        }
+    }
+
     fn add(&mut self, words: Arc<[u32]>) -> ChunkId {
         self.block_bytes += size_of_val(&*words) + BLOCK_OVERHEAD;
         if let Some(id) = self.free.pop() {

@@ -93,10 +93,11 @@ impl Values {
         if scanner.peek()? == b'}' {
             return scanner.expect(b'}');
         }
+        let mut next = 0;
         loop {
             let (key, escaped) = scanner.string()?;
             let key = key.of(scanner.bytes());
-            let child = if escaped { node.key(decode(key)?.as_bytes()) } else { node.key(key) };
+            let child = if escaped { node.key(decode(key)?.as_bytes()) } else { node.key_from(&mut next, key) };
             scanner.expect(b':')?;
             match child {
                 Some(child) => {

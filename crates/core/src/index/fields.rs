@@ -34,17 +34,51 @@ pub(super) struct Node {
 }
 
 impl Node {
-    #[inline]
+    /// The node below a key.
     pub(super) fn key(&self, key: &[u8]) -> Option<u32> {
+        self.key_from(&mut 0, key)
+    }
+
+    /// The same, where keys are often asked for in the order they were found in before: the search starts at `next`,
+    /// which then is the place after the one that was found.
+    #[inline]
+    pub(super) fn key_from(&self, next: &mut usize, key: &[u8]) -> Option<u32> {
         if let Some(hashed) = &self.hashed {
             return hashed.get(std::str::from_utf8(key).ok()?).copied();
         }
-        self.keys.iter().find(|(wanted, _)| wanted.as_bytes() == key).map(|(_, node)| *node)
+        let count = self.keys.len();
+        for at in (*next..count).chain(0..*next) {
+            let (wanted, node) = &self.keys[at];
+            if equal(wanted.as_bytes(), key) {
+                *next = if at + 1 == count { 0 } else { at + 1 };
+                return Some(*node);
+            }
+        }
+        None
     }
 
     pub(super) fn keys_wanted(&self) -> usize {
         self.keys.len()
     }
+}
+
+/// Whether bytes are equal, for short ones: by words that overlap, without a call.
+#[inline]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if let (Some(first_a), Some(first_b), Some(last_a), Some(last_b)) =
+        (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>())
+    {
+        return first_a == first_b && last_a == last_b && (a.len() <= 16 || a == b);
+    }
+    if let (Some(first_a), Some(first_b), Some(last_a), Some(last_b)) =
+        (a.first_chunk::<4>(), b.first_chunk::<4>(), a.last_chunk::<4>(), b.last_chunk::<4>())
+    {
+        return first_a == first_b && last_a == last_b;
+    }
+    a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 /// The tree, its root first.

@@ -40,12 +40,8 @@ impl Group {
 
     /// The bit that an event sets: its value's own, if a filter names it.
     #[inline]
-    pub(super) fn of_event(self, present: bool, gate_bits: Option<[u8; GENERATIONS]>) -> u64 {
-        let bit = match (present, gate_bits) {
-            (false, _) => ABSENT,
-            (true, None) => OTHER,
-            (true, Some(bits)) => bits[usize::from(self.generation)].max(OTHER),
-        };
+    pub(super) fn of_event(self, present: bool, gate_bits: [u8; GENERATIONS]) -> u64 {
+        let bit = if present { gate_bits[usize::from(self.generation)].max(OTHER) } else { ABSENT };
         self.bit(bit)
     }
 }
@@ -130,7 +126,7 @@ impl Gates {
     fn bits(&mut self, at: usize, values: &[SymbolId], symbols: &mut Symbols) -> Option<Vec<u8>> {
         let slots = &mut self.groups[at];
         let generation = usize::from(slots.group.generation);
-        let known = |id: &SymbolId| symbols.get(*id).is_some_and(|symbol| symbol.gate_bits[generation] != 0);
+        let known = |id: &SymbolId| symbols.get(*id).is_some_and(|symbol| symbol.flags.gate_bits[generation] != 0);
         let new = values.iter().filter(|id| !known(id)).count();
         let free = slots.values.iter().skip(usize::from(FIRST_VALUE)).filter(|value| value.is_none()).count();
         if new > free {
@@ -138,14 +134,14 @@ impl Gates {
         }
         let mut bits = Vec::with_capacity(values.len());
         for id in values {
-            let mut bit = symbols.get(*id)?.gate_bits[generation];
+            let mut bit = symbols.get(*id)?.flags.gate_bits[generation];
             if bit == 0 {
                 let from = usize::from(FIRST_VALUE);
                 let free = from + slots.values.iter().skip(from).position(Option::is_none)?;
                 slots.values[free] = Some((*id, 0));
                 self.loose = true;
                 bit = u8::try_from(free).ok()?;
-                symbols.get_mut(*id)?.gate_bits[generation] = bit;
+                symbols.update(*id, |symbol| symbol.flags.gate_bits[generation] = bit);
             }
             bits.push(bit);
         }
@@ -188,9 +184,7 @@ impl Gates {
             let generation = usize::from(slots.group.generation);
             for value in &mut slots.values {
                 if let Some((id, 0)) = value {
-                    if let Some(symbol) = symbols.get_mut(*id) {
-                        symbol.gate_bits[generation] = 0;
-                    }
+                    symbols.update(*id, |symbol| symbol.flags.gate_bits[generation] = 0);
                     *value = None;
                 }
             }

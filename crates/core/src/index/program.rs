@@ -5,11 +5,13 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use super::chunk::ChunkId;
 use super::extract::{Value, Values};
 use super::fields::Field;
 use super::formula::{Formula, Scalar, Test};
 use super::number::{Bound, Number};
 use super::pool::{Item, Pool};
+use super::snapshot::Named;
 use super::symbols::{NONE, SymbolId};
 use crate::filter::ast::{CompareOp, StringFunction};
 use crate::filter::{Outcome, eval};
@@ -216,9 +218,9 @@ pub(super) struct Subject<'a> {
     pub(super) event: &'a [u8],
     pub(super) values: &'a Values,
     /// By field, the symbol of the event's value there.
-    pub(super) symbols: &'a [SymbolId],
+    pub(super) named: &'a [Named],
     /// The symbols of the elements of its lists, sorted.
-    pub(super) elements: &'a [SymbolId],
+    pub(super) elements: &'a [(SymbolId, ChunkId)],
     pub(super) pool: &'a Pool,
     /// The event as a tree, for what only the oracle's evaluator can do; parsed at most once.
     pub(super) tree: &'a OnceCell<serde_json::Value>,
@@ -253,14 +255,14 @@ impl Subject<'_> {
             ONE_OF => {
                 let negated = code[1] >> FLAGS_SHIFT != 0;
                 let field = (code[1] & 0xffff) as usize;
-                let symbol = self.symbols.get(field).copied().unwrap_or(NONE);
+                let symbol = self.named.get(field).map_or(NONE, |named| named.symbol);
                 let found = symbol != NONE && code[2..end].contains(&symbol);
                 found != negated && (!negated || self.value(code[1]) != Value::Absent)
             }
             HOLDS => {
                 let negated = code[1] >> FLAGS_SHIFT != 0;
                 matches!(self.value(code[1]), Value::List(_) | Value::Map(_))
-                    && self.elements.binary_search(&code[2]).is_ok() != negated
+                    && self.elements.binary_search_by_key(&code[2], |(id, _)| *id).is_ok() != negated
             }
             RANGE => {
                 let Value::Number(number) = self.value(code[1]) else { return false };

@@ -197,14 +197,14 @@ impl<'a> Scanner<'a> {
             return None;
         }
         if !exponent && digits <= DIGITS_FAST_MAX {
-            let signed = if negative { -i128::from(whole) } else { i128::from(whole) };
-            if !has_point {
-                return Some(Number::integer(signed));
-            }
             if let (true, Some(power)) = (whole < 1 << 53, POWERS.get(decimals)) {
+                // An integer as small is the same number as a double.
                 #[expect(clippy::cast_precision_loss, reason = "below 2^53 there is none")]
                 let value = whole as f64 / power;
                 return Some(Number::double(if negative { -value } else { value }));
+            }
+            if !has_point {
+                return Some(Number::integer(if negative { -i128::from(whole) } else { i128::from(whole) }));
             }
         }
         self.skip_scalar();

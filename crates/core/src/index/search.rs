@@ -2,6 +2,8 @@
 
 use std::cell::OnceCell;
 
+use smallvec::SmallVec;
+
 use super::chunk::{ChunkId, Column, Layout, View};
 use super::extract::Value;
 use super::number::{hundredths_at_least, hundredths_at_most};
@@ -25,6 +27,13 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
+    /// Candidates and matches so far; one that several keys find counts for each.
+    #[inline]
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let matches = self.matches + (self.scratch.hits.len() + self.scratch.repeated.len()) as u64;
+        (self.scratch.candidates, matches)
+    }
+
     /// All clusters of one key.
     pub(super) fn chain(&mut self, mut cluster: Cluster<'a>, each: &mut impl FnMut(&[u32])) {
         loop {
@@ -65,30 +74,44 @@ impl<'a> Search<'a> {
         if layout.is_run() {
             return self.run(references, layout.repeats, each);
         }
-        let Some(passed) = self.compare(view, layout, admitted) else { return };
-        if layout.code {
-            let offsets = view.column(layout.columns() - 1);
-            for at in 0..passed {
-                let at = self.scratch.passed[at] as usize;
-                let code = view.code(layout, offsets[at]);
-                let Search { snapshot, scratch, event, tree, .. } = self;
-                let subject = Subject {
-                    event,
-                    values: &scratch.values,
-                    symbols: &scratch.symbols,
-                    elements: &scratch.elements,
-                    pool: &snapshot.pool,
-                    tree,
-                };
-                if subject.satisfies(code) {
-                    self.hit(references[at], layout, each);
-                }
+        let plain = !layout.code;
+        let Some(passed) = self.compare(view, layout, admitted, plain) else { return };
+        if plain {
+            return self.compared(passed, layout.repeats, each);
+        }
+        let offsets = view.column(layout.columns() - 1);
+        for at in 0..passed {
+            let at = self.scratch.passed[at] as usize;
+            let code = view.code(layout, offsets[at]);
+            let Search { snapshot, scratch, event, tree, .. } = self;
+            let subject = Subject {
+                event,
+                values: &scratch.values,
+                named: &scratch.named,
+                elements: &scratch.elements,
+                pool: &snapshot.pool,
+                tree,
+            };
+            if subject.satisfies(code) {
+                self.hit(references[at], layout.repeats, each);
             }
-        } else {
+        }
+    }
+
+    /// What comparing columns alone has let pass.
+    #[inline]
+    fn compared(&mut self, passed: usize, repeats: bool, each: &mut impl FnMut(&[u32])) {
+        let Scratch { passed: all, repeated, .. } = &mut *self.scratch;
+        let references = &all[..passed];
+        if references.iter().fold(0, |all, reference| all | reference) & CLASS != 0 {
             for at in 0..passed {
-                let at = self.scratch.passed[at] as usize;
-                self.hit(references[at], layout, each);
+                self.hit(self.scratch.passed[at], repeats, each);
             }
+        } else if repeats {
+            repeated.extend(references);
+        } else if passed > 0 {
+            self.matches += passed as u64;
+            each(references);
         }
     }
 
@@ -102,11 +125,11 @@ impl<'a> Search<'a> {
     }
 
     #[inline]
-    fn hit(&mut self, reference: u32, layout: &Layout, each: &mut impl FnMut(&[u32])) {
+    fn hit(&mut self, reference: u32, repeats: bool, each: &mut impl FnMut(&[u32])) {
         if reference & CLASS != 0 {
-            return self.members(reference & !CLASS, layout.repeats, each);
+            return self.members(reference & !CLASS, repeats, each);
         }
-        if layout.repeats {
+        if repeats {
             self.scratch.repeated.push(reference);
         } else {
             self.scratch.hits.push(reference);
@@ -125,14 +148,41 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Tests the columns of the first entries; those that pass are in `scratch.passed`, and their number is returned,
-    /// or none if the event fails them all. Written without branches per entry, for the compiler to vectorise.
-    fn compare(&mut self, view: View<'_>, layout: &Layout, admitted: usize) -> Option<usize> {
+    /// Tests the columns of the first entries. Those that pass are in `scratch.passed`, by reference or by place, and
+    /// their number is returned, or none if the event fails them all. There is no branch that depends on an entry.
+    fn compare(&mut self, view: View<'_>, layout: &Layout, admitted: usize, references: bool) -> Option<usize> {
         let check = match layout.check {
             None => None,
             Some(column) => Some((column, self.bound(column)?)),
         };
         let Scratch { failed, passed, words, .. } = &mut *self.scratch;
+        if passed.len() < admitted {
+            passed.resize(admitted, 0);
+        }
+        let passed = &mut passed[..admitted];
+        let mut gates: SmallVec<[Gate<'_>; 4]> = SmallVec::new();
+        let mut left = layout.gates;
+        for column in layout.gates_at().. {
+            if left == 0 {
+                break;
+            }
+            let half = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let (high, low) = halves(words[half / 2]);
+            let event = if half.is_multiple_of(2) { low } else { high };
+            gates.push(Gate { admits: &view.column(column)[..admitted], event });
+        }
+        // What an entry is known by afterwards.
+        let names = &view.column(0)[..admitted];
+        let name = |at: usize| if references { names[at] } else { place(at) };
+        if check.is_none() {
+            match &gates[..] {
+                [a] => return Some(select(passed, name, |at| a.misses(at))),
+                [a, b] => return Some(select(passed, name, |at| a.misses(at) | b.misses(at))),
+                [a, b, c] => return Some(select(passed, name, |at| a.misses(at) | b.misses(at) | c.misses(at))),
+                _ => {}
+            }
+        }
         failed.clear();
         failed.resize(admitted, 0);
         if let Some((column, most)) = check {
@@ -150,27 +200,13 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let mut column = layout.gates_at();
-        let mut gates = layout.gates;
-        while gates != 0 {
-            let half = gates.trailing_zeros() as usize;
-            gates &= gates - 1;
-            let (high, low) = halves(words[half / 2]);
-            let event = if half.is_multiple_of(2) { low } else { high };
-            for (failed, admits) in failed.iter_mut().zip(view.column(column)) {
-                *failed |= !admits & event;
+        for gate in &gates {
+            for (failed, admits) in failed.iter_mut().zip(gate.admits) {
+                *failed |= !admits & gate.event;
             }
-            column += 1;
         }
-        if passed.len() < admitted {
-            passed.resize(admitted, 0);
-        }
-        let mut count = 0;
-        for (at, failed) in (0_u32..).zip(failed.iter()) {
-            passed[count] = at;
-            count += usize::from(*failed == 0);
-        }
-        Some(count)
+        let failed = &failed[..admitted];
+        Some(select(passed, name, |at| failed[at]))
     }
 
     /// What a bound in this column may be at most for the event to satisfy it; none if it satisfies no bound.
@@ -190,6 +226,35 @@ impl<'a> Search<'a> {
         self.scratch.bounds.push((column, bound));
         bound
     }
+}
+
+/// A column of gates beside the event's bits.
+struct Gate<'a> {
+    admits: &'a [u32],
+    event: u32,
+}
+
+impl Gate<'_> {
+    #[inline]
+    fn misses(&self, at: usize) -> u32 {
+        !self.admits[at] & self.event
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "leaves are small")]
+const fn place(at: usize) -> u32 {
+    at as u32
+}
+
+/// Collects the entries that fail nothing, and says how many they are.
+#[inline]
+fn select(passed: &mut [u32], name: impl Fn(usize) -> u32, failed: impl Fn(usize) -> u32) -> usize {
+    let mut count = 0;
+    for at in 0..passed.len() {
+        passed[count] = name(at);
+        count += usize::from(failed(at) == 0);
+    }
+    count
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]

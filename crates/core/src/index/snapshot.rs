@@ -11,11 +11,12 @@ use super::cover::Domain;
 use super::extract::{Value, Values};
 use super::fields::{Field, Tree};
 use super::gates::{self, Group};
+use super::lexicon::{Known, Lexicon};
 use super::paged::Paged;
 use super::pool::Pool;
 use super::scan::Scanner;
 use super::search::{Cluster, Search};
-use super::symbols::{NONE, Sense, SymbolId, Symbols};
+use super::symbols::{GENERATIONS, NONE, Sense, SymbolId};
 use super::table::{Table, mix};
 use super::{Match, Target, order};
 use crate::{Event, FilterId, FilterVersion, Shard, Slot};
@@ -31,8 +32,8 @@ pub(super) type Targets = Paged<[u32; 2], 256>;
 pub(super) struct Lookups {
     pub(super) values: bool,
     pub(super) elements: bool,
-    pub(super) present: Option<SymbolId>,
-    pub(super) numeric: Option<SymbolId>,
+    pub(super) present: bool,
+    pub(super) numeric: bool,
     pub(super) prefix_lengths: SmallVec<[u8; 8]>,
     /// A bit for each level of the interval tree that has nodes.
     pub(super) levels: u64,
@@ -48,7 +49,7 @@ pub struct Snapshot {
     pub(super) layouts: Arc<Vec<Layout>>,
     pub(super) shapes: Arc<Vec<(Domain, Domain)>>,
     pub(super) always: ChunkId,
-    pub(super) symbols: Symbols,
+    pub(super) lexicon: Lexicon,
     pub(super) pairs: Table,
     pub(super) chunks: Chunks,
     pub(super) pool: Pool,
@@ -63,12 +64,15 @@ pub struct Scratch {
     pub candidates: u64,
     pub matches: u64,
     pub(super) values: Values,
-    /// By field: the symbol of the event's value.
-    pub(super) symbols: Vec<SymbolId>,
-    /// The same, if it is part of a pair.
-    pub(super) paired: Vec<SymbolId>,
+    /// By field: what is known of the event's value.
+    pub(super) named: Vec<Named>,
     pub(super) prefixes: Vec<(Field, SymbolId)>,
-    pub(super) elements: Vec<SymbolId>,
+    /// The symbols of the elements of its lists, sorted, with their clusters.
+    pub(super) elements: Vec<(SymbolId, ChunkId)>,
+    /// Symbols of the other kinds: presence, numbers and their intervals.
+    pub(super) others: Vec<SymbolId>,
+    /// Whether more than one of the values and prefixes is part of a pair.
+    pub(super) may_pair: bool,
     pub(super) words: gates::Words,
     pub(super) heads: Vec<ChunkId>,
     pub(super) pair_heads: Vec<ChunkId>,
@@ -80,11 +84,27 @@ pub struct Scratch {
     pub(super) spare: Vec<Match>,
 }
 
+/// What is known of an event's value at a field.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub(super) symbol: SymbolId,
+    /// The same, if it is part of a pair.
+    pub(super) paired: SymbolId,
+    pub(super) gate_bits: [u8; GENERATIONS],
+}
+
+impl Default for Named {
+    fn default() -> Self {
+        Self { symbol: NONE, paired: NONE, gate_bits: [0; GENERATIONS] }
+    }
+}
+
 impl Scratch {
-    /// The symbols of the event that was read last: values and prefixes.
+    /// The symbols of the event that was read last.
     pub(super) fn read_symbols(&self) -> impl Iterator<Item = SymbolId> {
-        let values = self.symbols.iter().copied().filter(|id| *id != NONE);
-        values.chain(self.prefixes.iter().map(|(_, id)| *id))
+        let values = self.named.iter().map(|named| named.symbol).filter(|id| *id != NONE);
+        let elements = self.elements.iter().map(|(id, _)| *id);
+        values.chain(self.prefixes.iter().map(|(_, id)| *id)).chain(elements).chain(self.others.iter().copied())
     }
 }
 
@@ -112,7 +132,19 @@ impl Snapshot {
 
     /// The second half, for the event that was read: calls back with runs of filters, each filter once, in no order.
     /// Runs lie in the index itself wherever a key and a bound decide, so this costs little more than reading them.
-    pub fn visit(&self, event: &Event, scratch: &mut Scratch, mut each: impl FnMut(&[u32])) {
+    pub fn visit(&self, event: &Event, scratch: &mut Scratch, each: impl FnMut(&[u32])) {
+        self.survey(event, scratch, each, |_, _, _| {});
+    }
+
+    /// The same, and tells of each key that was looked at how many candidates and matches it had.
+    #[inline]
+    pub(super) fn survey(
+        &self,
+        event: &Event,
+        scratch: &mut Scratch,
+        mut each: impl FnMut(&[u32]),
+        mut told: impl FnMut([SymbolId; 2], u64, u64),
+    ) {
         self.set_gates(scratch);
         self.find_pairs(scratch);
         let (heads, pair_heads) = (std::mem::take(&mut scratch.heads), std::mem::take(&mut scratch.pair_heads));
@@ -121,14 +153,23 @@ impl Snapshot {
         scratch.repeated.clear();
         let mut search = Search { snapshot: self, scratch, event: event.bytes(), tree: OnceCell::new(), matches: 0 };
         // All heads are fetched before any is searched, so that the misses overlap instead of following each other.
-        let views: SmallVec<[Cluster<'_>; 32]> =
-            heads.iter().chain(&pair_heads).filter_map(|head| self.cluster(*head)).collect();
-        for cluster in views {
+        let mut clusters: SmallVec<[Cluster<'_>; 16]> = SmallVec::new();
+        for heads in [&heads, &pair_heads] {
+            for head in heads {
+                clusters.extend(self.cluster(*head));
+            }
+        }
+        for cluster in clusters {
+            let (key, before) = (cluster.view.key(), search.counts());
             search.chain(cluster, &mut each);
+            let after = search.counts();
+            told(key, after.0 - before.0, after.1 - before.1);
         }
         let matches = search.matches;
-        scratch.repeated.sort_unstable();
-        scratch.repeated.dedup();
+        if !scratch.repeated.is_empty() {
+            scratch.repeated.sort_unstable();
+            scratch.repeated.dedup();
+        }
         for filters in [&scratch.hits, &scratch.repeated] {
             if !filters.is_empty() {
                 each(filters);
@@ -153,85 +194,91 @@ impl Snapshot {
     }
 
     fn find_symbols(&self, event: &[u8], scratch: &mut Scratch) {
-        let Scratch { values, symbols, paired, prefixes, elements, heads, .. } = scratch;
-        for all in [&mut *symbols, &mut *paired] {
-            all.clear();
-            all.resize(self.lookups.len(), NONE);
-        }
+        let Scratch { values, named, prefixes, elements, others, heads, may_pair, .. } = scratch;
+        named.clear();
+        named.resize(self.lookups.len(), Named::default());
         prefixes.clear();
         elements.clear();
+        others.clear();
         heads.clear();
-        if self.always != NONE {
-            heads.push(self.always);
-        }
+        heads.extend(found(self.always));
+        let mut paired = 0;
         for field in values.found() {
             let Some(lookups) = self.lookups.get(field.at()) else { continue };
             let value = values.get(*field);
             let text = values.text(value, event);
-            let head_of = |id: Option<SymbolId>| id.and_then(|id| self.symbols.get(id)).map(|symbol| symbol.head);
-            let numeric = lookups.numeric.filter(|_| matches!(value, Value::Number(_)));
-            heads.extend([head_of(lookups.present), head_of(numeric)].into_iter().flatten().filter(|id| *id != NONE));
+            let mut note = |known: Option<Known>, heads: &mut Vec<ChunkId>| {
+                others.extend(known.map(|known| known.id));
+                heads.extend(known.and_then(|known| found(known.head)));
+            };
+            if lookups.present {
+                note(self.lexicon.find(*field, Sense::Present), heads);
+            }
             if lookups.values
                 && let Some(sense) = sense_of(value, text)
-                && let Some((id, symbol)) = self.symbols.find(*field, sense)
+                && let Some(known) = self.lexicon.find(*field, sense)
             {
-                symbols[field.at()] = id;
-                if symbol.paired {
-                    paired[field.at()] = id;
-                }
-                if symbol.head != NONE {
-                    heads.push(symbol.head);
-                }
+                let is_part = known.flags.paired;
+                paired += usize::from(is_part);
+                let part = if is_part { known.id } else { NONE };
+                named[field.at()] = Named { symbol: known.id, paired: part, gate_bits: known.flags.gate_bits };
+                heads.extend(found(known.head));
             }
             for length in &lookups.prefix_lengths {
                 let Some(prefix) = text.and_then(|text| text.get(..usize::from(*length))) else { break };
-                if let Some((id, symbol)) = self.symbols.find(*field, Sense::Prefix(prefix)) {
-                    prefixes.push((*field, id));
-                    if symbol.head != NONE {
-                        heads.push(symbol.head);
-                    }
+                if let Some(known) = self.lexicon.find(*field, Sense::Prefix(prefix)) {
+                    paired += 1;
+                    prefixes.push((*field, known.id));
+                    heads.extend(found(known.head));
                 }
             }
             if lookups.elements
                 && let Value::List(span) | Value::Map(span) = value
             {
                 Scanner::new(span.of(event)).elements(|element| {
-                    elements.extend(self.symbols.find(*field, Sense::Element(element)).map(|(id, _)| id));
+                    let known = self.lexicon.find(*field, Sense::Element(element));
+                    elements.extend(known.map(|known| (known.id, known.head)));
                 });
             }
             if let Value::Number(number) = value {
+                if lookups.numeric {
+                    note(self.lexicon.find(*field, Sense::Numeric), heads);
+                }
                 let mut levels = lookups.levels;
                 while levels != 0 {
                     let level = levels.trailing_zeros();
                     levels &= levels - 1;
-                    let sense = interval(number.floor, level);
-                    let symbol = self.symbols.find(*field, sense).map(|(_, symbol)| symbol.head);
-                    heads.extend(symbol.filter(|head| *head != NONE));
+                    note(self.lexicon.find(*field, interval(number.floor, level)), heads);
                 }
             }
         }
-        // An element may occur twice in a list, but its filters are found once; sorted, they are also found fast.
-        elements.sort_unstable();
-        elements.dedup();
-        let symbols = elements.iter().filter_map(|id| self.symbols.get(*id));
-        heads.extend(symbols.map(|symbol| symbol.head).filter(|head| *head != NONE));
+        *may_pair = paired > 1;
+        if !elements.is_empty() {
+            // An element may occur twice in a list, but its filters are found once; sorted, they are also found fast.
+            elements.sort_unstable();
+            elements.dedup();
+            heads.extend(elements.iter().filter_map(|(_, head)| found(*head)));
+        }
     }
 
     fn set_gates(&self, scratch: &mut Scratch) {
         scratch.words = [0; gates::WORDS];
         for group in &*self.groups {
             let present = scratch.values.get(group.field) != Value::Absent;
-            let symbol = scratch.symbols.get(group.field.at()).and_then(|id| self.symbols.get(*id));
-            scratch.words[usize::from(group.word)] |= group.of_event(present, symbol.map(|symbol| symbol.gate_bits));
+            let bits = scratch.named.get(group.field.at()).map_or([0; GENERATIONS], |named| named.gate_bits);
+            scratch.words[usize::from(group.word)] |= group.of_event(present, bits);
         }
     }
 
     fn find_pairs(&self, scratch: &mut Scratch) {
-        let Scratch { paired, prefixes, pair_heads, .. } = scratch;
+        let Scratch { named, prefixes, pair_heads, .. } = scratch;
         pair_heads.clear();
+        if !scratch.may_pair {
+            return;
+        }
         for (left, right) in &*self.shapes {
-            for left in active(paired, prefixes, *left) {
-                for right in active(paired, prefixes, *right) {
+            for left in active(named, prefixes, *left) {
+                for right in active(named, prefixes, *right) {
                     pair_heads.extend(self.pairs.get(pair_key(left, right)));
                 }
             }
@@ -239,13 +286,17 @@ impl Snapshot {
     }
 }
 
+fn found(head: ChunkId) -> Option<ChunkId> {
+    (head != NONE).then_some(head)
+}
+
 /// The symbols that an event has in a domain.
 fn active<'a>(
-    paired: &'a [SymbolId],
+    named: &'a [Named],
     prefixes: &'a [(Field, SymbolId)],
     (field, prefix): Domain,
 ) -> impl Iterator<Item = SymbolId> + 'a {
-    let value = paired.get(field.at()).copied().filter(move |id| !prefix && *id != NONE);
+    let value = named.get(field.at()).map(|named| named.paired).filter(move |id| !prefix && *id != NONE);
     let prefixes = prefixes.iter().filter(move |(other, _)| prefix && *other == field).map(|(_, id)| *id);
     value.into_iter().chain(prefixes)
 }

@@ -1,15 +1,9 @@
 //! Symbols: small numbers for what an event can have at a field, made only for what live filters ask.
 
-use std::hash::BuildHasher;
-use std::sync::Arc;
-
-use hashbrown::DefaultHashBuilder;
-
 use super::fields::Field;
 use super::formula::Scalar;
+use super::lexicon::{Flags, Known, Lexicon};
 use super::number::Number;
-use super::paged::Paged;
-use super::table::Table;
 
 pub(super) type SymbolId = u32;
 
@@ -73,144 +67,86 @@ impl<'a> Sense<'a> {
         }
     }
 
-    /// Whether this is a value of the field itself, so that an event has at most one of the kind.
-    pub(super) fn is_value(self) -> bool {
-        matches!(self, Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_))
-    }
-
-    fn text(self) -> Option<&'a [u8]> {
+    fn kind(self) -> Kind {
         match self {
-            Self::Text(text) | Self::Prefix(text) | Self::Element(Element::Text(text)) => Some(text),
-            _ => None,
+            Self::Always => Kind::Always,
+            Self::Present => Kind::Present,
+            Self::Numeric => Kind::Numeric,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => Kind::Value,
+            Self::Prefix(prefix) => Kind::Prefix(u8::try_from(prefix.len()).unwrap_or(u8::MAX)),
+            Self::Element(_) => Kind::Element,
+            Self::Interval { level, .. } => Kind::Level(level),
         }
     }
 }
 
-/// The parts of a sense that are not text.
+/// What readers must look up to find a symbol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Always,
+    Present,
+    Numeric,
+    /// A value of the field itself, so that an event has at most one of the kind.
+    Value,
+    /// By its length.
+    Prefix(u8),
+    Element,
+    /// A node of the interval tree, by its level.
+    Level(u8),
+}
+
+/// The writer's record of a symbol.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
-    Plain(Sense<'static>),
-    Text,
-    Prefix,
-    ElementText,
-}
-
-impl Kind {
-    fn sense(self, text: &[u8]) -> Sense<'_> {
-        match self {
-            Self::Plain(sense) => sense,
-            Self::Text => Sense::Text(text),
-            Self::Prefix => Sense::Prefix(text),
-            Self::ElementText => Sense::Element(Element::Text(text)),
-        }
-    }
-}
-
-impl Default for Symbol {
-    fn default() -> Self {
-        let kind = Kind::Plain(Sense::Always);
-        Self { field: Field(u16::MAX), kind, text: None, gate_bits: [0; GENERATIONS], paired: false, head: NONE }
-    }
-}
-
-#[derive(Clone, Debug)]
 pub(super) struct Symbol {
     pub(super) field: Field,
-    kind: Kind,
-    text: Option<Arc<[u8]>>,
-    /// The bit of this value in the gates of its field, by generation; 0 if it has none.
-    pub(super) gate_bits: [u8; GENERATIONS],
-    /// Whether a cluster has this symbol in a key of two.
-    pub(super) paired: bool,
-    /// The first chunk of the clusters whose key is this symbol alone.
+    pub(super) kind: Kind,
     pub(super) head: u32,
+    pub(super) flags: Flags,
+    hash: u64,
 }
 
-impl Symbol {
-    pub(super) fn sense(&self) -> Sense<'_> {
-        self.kind.sense(self.text.as_deref().unwrap_or_default())
-    }
-}
-
-/// All symbols, by number and by what they stand for.
-#[derive(Clone, Debug, Default)]
+/// All symbols: by number for the writer, and by what they stand for.
+#[derive(Debug, Default)]
 pub(super) struct Symbols {
-    by_sense: Table,
-    symbols: Paged<Symbol, 4>,
-    /// Seeded at random, so that nobody can choose filters whose values collide.
-    hasher: DefaultHashBuilder,
+    all: Vec<Symbol>,
+    pub(super) lexicon: Lexicon,
 }
 
 impl Symbols {
     #[inline]
-    fn hash(&self, field: Field, sense: Sense<'_>) -> u64 {
-        self.hasher.hash_one((field, sense))
-    }
-
-    #[inline]
     pub(super) fn get(&self, id: SymbolId) -> Option<&Symbol> {
-        self.symbols.get(id as usize)
+        self.all.get(id as usize)
     }
 
-    pub(super) fn get_mut(&mut self, id: SymbolId) -> Option<&mut Symbol> {
-        self.symbols.get_mut(id as usize)
+    /// Changes what readers learn of a symbol.
+    pub(super) fn update(&mut self, id: SymbolId, change: impl FnOnce(&mut Symbol)) {
+        let Some(symbol) = self.all.get_mut(id as usize) else { return };
+        change(symbol);
+        self.lexicon.update(symbol.hash, Known { id, head: symbol.head, flags: symbol.flags });
     }
 
-    #[inline]
-    pub(super) fn find(&self, field: Field, sense: Sense<'_>) -> Option<(SymbolId, &Symbol)> {
-        let is_meant = |id| {
-            let symbol = self.get(id)?;
-            (symbol.field == field && symbol.sense() == sense).then_some((id, symbol))
-        };
-        self.by_sense.get(self.hash(field, sense)).find_map(is_meant)
+    pub(super) fn find(&self, field: Field, sense: Sense<'_>) -> Option<SymbolId> {
+        self.lexicon.find(field, sense).map(|known| known.id)
     }
 
     pub(super) fn insert(&mut self, free: Option<SymbolId>, field: Field, sense: Sense<'_>) -> SymbolId {
-        let kind = match sense {
-            Sense::Text(_) => Kind::Text,
-            Sense::Prefix(_) => Kind::Prefix,
-            Sense::Element(Element::Text(_)) => Kind::ElementText,
-            Sense::Element(Element::Null) => Kind::Plain(Sense::Element(Element::Null)),
-            Sense::Element(Element::Bool(value)) => Kind::Plain(Sense::Element(Element::Bool(value))),
-            Sense::Element(Element::Number(value)) => Kind::Plain(Sense::Element(Element::Number(value))),
-            Sense::Always => Kind::Plain(Sense::Always),
-            Sense::Present => Kind::Plain(Sense::Present),
-            Sense::Numeric => Kind::Plain(Sense::Numeric),
-            Sense::Null => Kind::Plain(Sense::Null),
-            Sense::Bool(value) => Kind::Plain(Sense::Bool(value)),
-            Sense::Number(value) => Kind::Plain(Sense::Number(value)),
-            Sense::Interval { level, upper, cell } => Kind::Plain(Sense::Interval { level, upper, cell }),
-        };
-        let text = sense.text().map(Arc::from);
-        let symbol = Symbol { field, kind, text, gate_bits: [0; GENERATIONS], paired: false, head: NONE };
-        let id = match free {
-            Some(id) => {
-                if let Some(place) = self.symbols.get_mut(id as usize) {
-                    *place = symbol;
-                }
-                id
-            }
-            None => {
-                self.symbols.push(symbol);
-                u32::try_from(self.symbols.len() - 1).unwrap_or(NONE)
-            }
-        };
-        self.by_sense.insert(self.hash(field, sense), id);
+        let id = free.unwrap_or_else(|| u32::try_from(self.all.len()).unwrap_or(NONE));
+        let hash = self.lexicon.insert(id, field, sense);
+        let symbol = Symbol { field, kind: sense.kind(), head: NONE, flags: Flags::default(), hash };
+        match self.all.get_mut(id as usize) {
+            Some(place) => *place = symbol,
+            None => self.all.push(symbol),
+        }
         id
     }
 
     pub(super) fn remove(&mut self, id: SymbolId) {
-        let Some(symbol) = self.symbols.get_mut(id as usize) else { return };
-        let field = symbol.field;
-        let (kind, text) = (symbol.kind, symbol.text.take());
-        let sense = kind.sense(text.as_deref().unwrap_or_default());
-        let hash = self.hasher.hash_one((field, sense));
-        self.by_sense.remove(hash, id);
+        if let Some(symbol) = self.all.get(id as usize) {
+            self.lexicon.remove(symbol.hash, id);
+        }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        // A text is one allocation with two counters; 16 bytes is a middling length of values.
-        let texts = self.symbols.len() * 32;
-        self.by_sense.memory_bytes() + self.symbols.memory_bytes() + texts
+        self.lexicon.memory_bytes() + self.all.capacity() * size_of::<Symbol>()
     }
 }

@@ -14,17 +14,18 @@ use super::gates::{self, Group};
 use super::layouts::Layouts;
 use super::places::{Place, Places};
 use super::program::{self, Reference};
+use super::rekey::Waste;
 use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
-use super::symbols::{NONE, SymbolId};
+use super::symbols::{Kind, NONE, SymbolId};
 use super::table::Table;
 use super::{IndexReader, IndexStats, Target};
-use crate::{Event, Filter, FilterId, FilterVersion};
+use crate::{Filter, FilterId, FilterVersion};
 
 /// The single writer of the index.
 #[derive(Debug)]
 pub struct MatchIndex {
-    catalog: Catalog,
-    clusters: Clusters,
+    pub(super) catalog: Catalog,
+    pub(super) clusters: Clusters,
     layouts: Layouts,
     pairs: Table,
     shapes: Arc<Vec<(Domain, Domain)>>,
@@ -33,8 +34,9 @@ pub struct MatchIndex {
     targets: Targets,
     places: Places,
     counts: Counts,
-    scratch: Scratch,
-    published: Arc<ArcSwap<Snapshot>>,
+    pub(super) waste: Waste,
+    pub(super) scratch: Scratch,
+    pub(super) published: Arc<ArcSwap<Snapshot>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +47,7 @@ struct Counts {
 }
 
 /// Entries of a cluster that may be given more columns for the sake of one more.
-const WIDENED_MAX: usize = 64;
+const WIDENED_MAX: usize = 128;
 
 impl Default for MatchIndex {
     fn default() -> Self {
@@ -61,6 +63,7 @@ impl Default for MatchIndex {
             targets: Targets::default(),
             places: Places::default(),
             counts: Counts::default(),
+            waste: Waste::default(),
             scratch: Scratch::default(),
             published: Arc::new(ArcSwap::from_pointee(empty)),
         }
@@ -109,14 +112,6 @@ impl MatchIndex {
         true
     }
 
-    /// Shows the writer an event, so that filters are placed under what is rare in reality. A small share of the
-    /// traffic is enough; without any, what is rare is guessed from the filters.
-    pub fn observe(&mut self, event: &Event) {
-        let snapshot = self.published.load();
-        snapshot.read(event, &mut self.scratch);
-        self.catalog.observe(self.scratch.read_symbols());
-    }
-
     /// Makes all changes so far visible to readers at once.
     pub fn publish(&mut self, version: FilterVersion) {
         if std::mem::take(&mut self.catalog.gates.changed) {
@@ -133,7 +128,7 @@ impl MatchIndex {
             layouts: Arc::clone(&self.layouts.all),
             shapes: Arc::clone(&self.shapes),
             always: self.catalog.symbols.get(ALWAYS).map_or(NONE, |symbol| symbol.head),
-            symbols: self.catalog.symbols.clone(),
+            lexicon: self.catalog.symbols.lexicon.clone(),
             pairs: self.pairs.clone(),
             chunks: self.clusters.chunks.clone(),
             pool: self.catalog.pool.pool.clone(),
@@ -295,7 +290,7 @@ impl MatchIndex {
         true
     }
 
-    fn first_head(&self, [left, right]: [SymbolId; 2]) -> ChunkId {
+    pub(super) fn first_head(&self, [left, right]: [SymbolId; 2]) -> ChunkId {
         if right == NONE {
             return self.catalog.symbols.get(left).map_or(NONE, |symbol| symbol.head);
         }
@@ -304,9 +299,7 @@ impl MatchIndex {
 
     fn set_first_head(&mut self, [left, right]: [SymbolId; 2], old: ChunkId, new: ChunkId) {
         if right == NONE {
-            if let Some(symbol) = self.catalog.symbols.get_mut(left) {
-                symbol.head = new;
-            }
+            self.catalog.symbols.update(left, |symbol| symbol.head = new);
             return;
         }
         if old != NONE {
@@ -438,7 +431,7 @@ impl MatchIndex {
     fn count_shape(&mut self, key: [SymbolId; 2]) {
         let domain = |id| {
             let symbol = self.catalog.symbols.get(id)?;
-            Some((symbol.field, !symbol.sense().is_value()))
+            Some((symbol.field, symbol.kind != Kind::Value))
         };
         let Some(shape) = domain(key[0]).zip(domain(key[1])) else { return };
         if let Some(count) = self.catalog.shapes.get_mut(&shape) {

@@ -128,6 +128,14 @@ impl Window {
         &self.ends
     }
 
+    /// What is known of the partitions beside what was pushed: everything before these offsets is in the log up to the
+    /// newest entry pushed.
+    pub fn raise_ends(&mut self, ends: impl IntoIterator<Item = (Partition, Offset)>) {
+        for (partition, end) in ends {
+            crate::cursor::raise_seen(&mut self.ends, partition, end);
+        }
+    }
+
     /// Adds the next entry and hands out its new deliveries, in the order of its routes.
     ///
     /// # Errors
@@ -170,10 +178,7 @@ impl Window {
             self.newest[slot] = (id, number as u32);
             deliver(Seq(self.tops[slot]), route);
         }
-        match self.ends.iter_mut().find(|(partition, _)| *partition == entry.partition) {
-            Some((_, end)) => *end = (*end).max(entry.to),
-            None => self.ends.push((entry.partition, entry.to)),
-        }
+        self.raise_ends([(entry.partition, entry.to)]);
         self.size_bytes += entry.size_bytes() + links.len() * size_of::<Links>();
         self.entries.push_back(Kept { id, entry, links: links.into() });
         self.next_id += 1;

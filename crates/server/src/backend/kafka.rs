@@ -12,7 +12,7 @@ mod poll;
 mod record;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,14 +23,21 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
+use tokio_util::sync::CancellationToken;
 
 use crate::ports::{PortError, PortResult};
+use crate::retry::Backoff;
 
 const WHAT: &str = "Kafka";
 /// A question about metadata, watermarks or offsets that takes longer was asked of a broker that is away.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// After this the producer gives a batch up, and its fate is unknown.
 const DELIVERY_TIMEOUT_MS: &str = "20000";
+
+/// What the client may send; the topic's own limit decides. Far above any event, for dead letters may be larger.
+const SEND_BYTES_MAX: &str = "16777216";
+/// `max.message.bytes` of a topic that we make: the largest event with its key fits, which Kafka's default cannot hold.
+const RECORD_BYTES_MAX: &str = "2097152";
 
 /// How a Kafka event log is opened.
 #[derive(Clone, Debug, Default)]
@@ -89,12 +96,14 @@ impl KafkaLog {
                 ),
             }
         }
+        check_security(&properties)?;
         if group.is_empty() {
             group = format!("evs-{topic}");
         }
         let with = |fixed: &[(&str, &str)]| config(brokers, &properties, fixed);
         let producer: FutureProducer =
             with(&[("enable.idempotence", "true"), ("acks", "all"), ("delivery.timeout.ms", DELIVERY_TIMEOUT_MS)])
+                .set("message.max.bytes", properties.get("message.max.bytes").map_or(SEND_BYTES_MAX, String::as_str))
                 .create()
                 .context("the Kafka producer cannot be made; check [kafka.properties]")?;
         let reader: BaseConsumer = with(&[
@@ -116,34 +125,34 @@ impl KafkaLog {
             reader: Mutex::new(reader),
         };
         let log = Self { shared: Arc::new(shared) };
-        log.make_topics(partitions).await?;
+        if let Err(error) = log.make_topics(partitions).await {
+            tracing::warn!(%error, "Kafka cannot be reached yet; trying again");
+            tokio::spawn(keep_making_topics(Arc::downgrade(&log.shared), partitions));
+        }
         Ok(log)
     }
 
-    async fn make_topics(&self, partitions: Option<u32>) -> anyhow::Result<()> {
+    /// An error where Kafka did not answer; what it refuses is only logged, since the topics may be there.
+    async fn make_topics(&self, partitions: Option<u32>) -> PortResult<()> {
         let shared = &self.shared;
         let admin: AdminClient<DefaultClientContext> =
-            config(&shared.brokers, &shared.properties, &[]).create().context("the Kafka client cannot be made")?;
+            config(&shared.brokers, &shared.properties, &[]).create().map_err(port_error)?;
         // -1 is what the broker gives by default.
         let partitions = partitions.map_or(-1, |count| count.max(1).cast_signed());
-        let events = NewTopic::new(&shared.topic, partitions, TopicReplication::Fixed(-1));
+        let events = NewTopic::new(&shared.topic, partitions, TopicReplication::Fixed(-1))
+            .set("max.message.bytes", RECORD_BYTES_MAX);
         // Dead letters are keyed by the position of their record: buried again or removed, the last word counts.
-        let dead =
-            NewTopic::new(&shared.dead_letter_topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+        let dead = NewTopic::new(&shared.dead_letter_topic, 1, TopicReplication::Fixed(-1))
+            .set("cleanup.policy", "compact")
+            .set("max.message.bytes", SEND_BYTES_MAX);
         let options = AdminOptions::new().operation_timeout(Some(QUERY_TIMEOUT)).request_timeout(Some(QUERY_TIMEOUT));
         for topic in [events, dead] {
-            match admin.create_topics([&topic], &options).await {
-                Ok(answers) => match answers.into_iter().next() {
-                    Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
-                    Some(Err((name, code))) => {
-                        tracing::warn!(topic = name, %code, "the topic cannot be made; make it if it is missing");
-                    }
-                    Some(Ok(name)) => tracing::info!(topic = name, "made the topic"),
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "Kafka cannot be reached yet; trying again with each call");
-                    return Ok(());
+            match admin.create_topics([&topic], &options).await.map_err(port_error)?.into_iter().next() {
+                Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
+                Some(Err((name, code))) => {
+                    tracing::warn!(topic = name, %code, "the topic cannot be made; make it if it is missing");
                 }
+                Some(Ok(name)) => tracing::info!(topic = name, "made the topic"),
             }
         }
         Ok(())
@@ -161,6 +170,31 @@ impl KafkaLog {
         });
         asked.await.unwrap_or_else(|error| Err(unavailable(error)))
     }
+}
+
+/// Until Kafka answers, or the log is gone.
+async fn keep_making_topics(log: Weak<Shared>, partitions: Option<u32>) {
+    let (never, mut backoff) = (CancellationToken::new(), Backoff::default());
+    loop {
+        backoff.wait(&never).await;
+        let Some(shared) = log.upgrade() else { return };
+        if (KafkaLog { shared }).make_topics(partitions).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// A build without OpenSSL says what is missing, in words that lead on.
+fn check_security(properties: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let has =
+        |name: &str, word: &str| properties.get(name).is_some_and(|value| value.to_ascii_uppercase().contains(word));
+    let wanted = has("security.protocol", "SSL") || has("sasl.mechanism", "SCRAM") || has("sasl.mechanisms", "SCRAM");
+    anyhow::ensure!(
+        cfg!(feature = "kafka-ssl") || !wanted,
+        "TLS and SCRAM to Kafka need OpenSSL, which this program was built without; build it with the cargo feature \
+         kafka-ssl, or use the shipped image"
+    );
+    Ok(())
 }
 
 /// Our settings, then those of the user, then those that the guarantee depends on.

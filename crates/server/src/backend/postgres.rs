@@ -117,7 +117,9 @@ fn is_away(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => {
             error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("53"))
         }
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
+        // A certificate that is not trusted, or speech that is not TLS.
+        sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+        sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) => true,
         _ => false,
     }
 }

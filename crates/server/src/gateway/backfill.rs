@@ -1,4 +1,5 @@
-//! `since=`: events of the event log first, through the subscriber's filters as they are now, then live.
+//! Events of the event log first, through the subscriber's filters as they are now, then live: for `since=`, and for a
+//! cursor of an earlier life of the queue whose deliveries the queue no longer has.
 //!
 //! The handover: the session's first live delivery was fixed at join, as the one after the top then. The ends of the
 //! partitions are read after that, so whatever comes live from beyond them is after the top, and whatever comes live
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evs_api::frames::CloseCode;
-use evs_core::{Filter, FilterId, Offset, Partition, Position, SubscriberId, limits};
+use evs_core::{Cursor, Filter, FilterId, Offset, Partition, SubscriberId, limits};
 use tokio::time::timeout;
 
 use super::connection::{Connection, Feed};
@@ -36,8 +37,17 @@ const TRIES: usize = 8;
 /// The client cannot be served further.
 struct Ended;
 
-pub(super) async fn run(app: App, connection: Arc<Connection>, since_ms: i64) {
-    let ends = match Backfill::begin(&app, &connection, since_ms).await {
+/// Where to begin in the event log.
+#[derive(Clone, Debug)]
+pub(super) enum History {
+    /// At this time, milliseconds since the Unix epoch.
+    Since(i64),
+    /// After what this cursor has seen.
+    After(Cursor),
+}
+
+pub(super) async fn run(app: App, connection: Arc<Connection>, history: History) {
+    let ends = match Backfill::begin(&app, &connection, history).await {
         Ok(backfill) => backfill.send(&app, &connection).await,
         Err(Ended) => Err(Ended),
     };
@@ -54,6 +64,8 @@ pub(super) async fn run(app: App, connection: Arc<Connection>, since_ms: i64) {
 }
 
 struct Backfill {
+    /// The cursor that was resumed by, brought forward: where an event stream goes on if it breaks.
+    cursor: Option<Cursor>,
     filters: Vec<(FilterId, Filter)>,
     parts: Vec<Part>,
 }
@@ -68,15 +80,25 @@ struct Part {
 }
 
 impl Backfill {
-    async fn begin(app: &App, connection: &Connection, since_ms: i64) -> Result<Self, Ended> {
+    async fn begin(app: &App, connection: &Connection, history: History) -> Result<Self, Ended> {
         let filters = filters(app, &connection.subscriber).await?;
         let mut parts = Vec::new();
         for range in asked(app, || app.log.partitions()).await? {
-            let from = asked(app, || app.log.offset_at(range.partition, since_ms)).await?;
+            let from = match &history {
+                History::Since(since_ms) => asked(app, || app.log.offset_at(range.partition, *since_ms)).await?,
+                History::After(cursor) => {
+                    let seen = cursor.seen.iter().find(|(partition, _)| *partition == range.partition);
+                    seen.map_or(range.low, |(_, seen)| *seen)
+                }
+            };
             let next = from.clamp(range.low, range.high);
             parts.push(Part { partition: range.partition, next, end: range.high, events: VecDeque::new() });
         }
-        Ok(Self { filters, parts })
+        let cursor = match history {
+            History::Since(_) => None,
+            History::After(cursor) => Some(cursor),
+        };
+        Ok(Self { cursor, filters, parts })
     }
 
     /// Sends what matches, in the order of time across partitions; answers the ends.
@@ -96,9 +118,13 @@ impl Backfill {
             let matched: Vec<u32> = matched.map(|(id, _)| id.0).collect();
             let wanted = connection.condition.as_ref().is_none_or(|condition| condition.matches_value(&value));
             if !matched.is_empty() && wanted {
-                let position = Position { partition: part.partition, offset: logged.offset }.to_string();
-                let body = logged.event.bytes();
-                encode::put_backfill_event(&mut buffer, connection.format(), &position, &matched, body);
+                let (at, body) = ((part.partition, logged.offset), logged.event.bytes());
+                let cursor = || {
+                    let Some(cursor) = &mut self.cursor else { return String::new() };
+                    cursor.raise_seen(at.0, Offset(at.1.0 + 1));
+                    cursor.to_string()
+                };
+                encode::put_backfill_event(&mut buffer, connection.format(), at, &matched, body, cursor);
             }
             if buffer.len() >= limits::SOCKET_BUFFER_BYTES_MAX {
                 write(connection, &mut buffer).await?;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evs_core::log::{Entry, Found, Place};
-use evs_core::{ConsumerName, Seq, Shard, Slot};
+use evs_core::{ConsumerName, Offset, Partition, Seq, Shard, Slot};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
@@ -220,6 +220,8 @@ struct Want {
     /// Where the delivery before it lies, if it came from the window.
     after: Option<Place>,
     max: usize,
+    /// For one that will be told that it has caught up: the ends of what the window holds, if it has (rule 31).
+    ends: Option<Vec<(Partition, Offset)>>,
     look: Look,
 }
 

@@ -1,6 +1,7 @@
 //! Frames to bytes: deliveries are copied into the buffer once and never parsed; all else goes through serde.
 
 use evs_api::frames::ServerFrame;
+use evs_core::{Offset, Partition};
 
 use super::wire;
 
@@ -17,7 +18,8 @@ pub(super) enum Format {
 pub(super) fn put_event(
     out: &mut Vec<u8>,
     format: Format,
-    seq: u64,
+    (seq, after): (u64, Option<u64>),
+    at: (Partition, Offset),
     filters: &[u32],
     body: &[u8],
     cursor: impl FnOnce() -> String,
@@ -25,27 +27,42 @@ pub(super) fn put_event(
     let mut head = Head::default();
     head.text(br#"{"t":"event","seq":"#);
     head.number(seq);
-    put_envelope(out, format, &mut head, filters, body, cursor);
+    if let Some(after) = after {
+        head.text(br#","after":"#);
+        head.number(after);
+    }
+    head.text(b",");
+    put_envelope(out, format, head, at, filters, body, cursor);
 }
 
-/// An event of a backfill, which has a position in the event log and no seq.
-pub(super) fn put_backfill_event(out: &mut Vec<u8>, format: Format, position: &str, filters: &[u32], body: &[u8]) {
+/// An event of a backfill, which has no seq. `cursor` may be empty.
+pub(super) fn put_backfill_event(
+    out: &mut Vec<u8>,
+    format: Format,
+    at: (Partition, Offset),
+    filters: &[u32],
+    body: &[u8],
+    cursor: impl FnOnce() -> String,
+) {
     let mut head = Head::default();
-    head.text(br#"{"t":"event","position":""#);
-    head.text(position.as_bytes());
-    head.text(b"\"");
-    put_envelope(out, format, &mut head, filters, body, String::new);
+    head.text(br#"{"t":"event","#);
+    put_envelope(out, format, head, at, filters, body, cursor);
 }
 
 fn put_envelope(
     out: &mut Vec<u8>,
     format: Format,
-    head: &mut Head,
+    mut head: Head,
+    (partition, offset): (Partition, Offset),
     filters: &[u32],
     body: &[u8],
     cursor: impl FnOnce() -> String,
 ) {
-    head.text(br#","filters":["#);
+    head.text(br#""position":""#);
+    head.number(u64::from(partition.0));
+    head.text(b":");
+    head.number(offset.0);
+    head.text(br#"","filters":["#);
     for (index, filter) in filters.iter().enumerate() {
         if index > 0 {
             head.text(b",");
@@ -150,14 +167,22 @@ mod tests {
 
     fn event(format: Format, seq: u64, filters: &[u32], body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        put_event(&mut out, format, seq, filters, body, || "cur".into());
+        put_event(
+            &mut out,
+            format,
+            (seq, Some(5).filter(|_| seq == 7)),
+            (Partition(3), Offset(88)),
+            filters,
+            body,
+            || "cur".into(),
+        );
         out
     }
 
     #[test]
     fn an_event_frame_is_what_the_wire_type_reads() {
         let bytes = event(Format::WebSocket, 1_234_567, &[3, 40], b"{\"a\":1}");
-        assert_eq!(&bytes[2..], br#"{"t":"event","seq":1234567,"filters":[3,40],"data":{"a":1}}"#);
+        assert_eq!(&bytes[2..], br#"{"t":"event","seq":1234567,"position":"3:88","filters":[3,40],"data":{"a":1}}"#);
         assert_eq!(usize::from(bytes[1]), bytes.len() - 2);
         let text = std::str::from_utf8(&bytes[2..]).unwrap();
         let ServerFrame::Event(frame) = evs_client::frames::parse(text).unwrap() else { panic!("an event") };
@@ -171,10 +196,10 @@ mod tests {
         let text = String::from_utf8(event(Format::EventStream, 7, &[1], b"{\r\n\"a\":1}")).unwrap();
         assert_eq!(
             text,
-            "event: event\nid: cur\ndata: {\"t\":\"event\",\"seq\":7,\"filters\":[1],\"data\":{  \"a\":1}}\n\n"
+            "event: event\nid: cur\ndata: {\"t\":\"event\",\"seq\":7,\"after\":5,\"position\":\"3:88\",\"filters\":[1],\"data\":{  \"a\":1}}\n\n"
         );
         let mut out = Vec::new();
-        put_frame(&mut out, Format::EventStream, &ServerFrame::CaughtUp { seq: 7 }, Some("cur"));
+        put_frame(&mut out, Format::EventStream, &ServerFrame::CaughtUp { seq: 7, cursor: None }, Some("cur"));
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "event: caught_up\nid: cur\ndata: {\"t\":\"caught_up\",\"seq\":7}\n\n"

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use evs_api::frames::{CloseCode, Gap, GapReason, Resumed, ServerFrame, Welcome};
 use evs_api::oplog::Level;
-use evs_core::{ConsumerName, Filter, Seq, SubscriberId};
+use evs_core::{ConsumerName, Cursor, Filter, Seq, Shard, SubscriberId};
 use tokio::time::{Instant, timeout_at};
 
 use super::Gateway;
 use super::ask::Ask;
-use super::backfill;
+use super::backfill::{self, History};
 use super::connection::{Connection, Feed, Parts};
 use super::dispatcher::Dispatcher;
 use super::encode::{self, Format};
-use super::resume::{Begin, Resume, resume};
+use super::resume::{self, Begin, Resume, resume};
 use super::session::{Acking, Session};
 use super::sink::Sink;
 use crate::auth::{Subject, no_such_subscriber};
@@ -43,7 +43,8 @@ pub(super) struct Joining {
     epoch: evs_core::Epoch,
     generation: u64,
     condition: Option<Box<Filter>>,
-    since_ms: Option<i64>,
+    /// What the event log has to bring first.
+    history: Option<History>,
     /// As the client calls it.
     name: SubscriberId,
     subject: Subject,
@@ -119,12 +120,41 @@ impl Gateway {
         if wish.since_ms.is_some() {
             resume = Resume { next: Seq(top.0 + 1), resumed: Resumed::Backfill, gap: None, ..resume };
         }
+        let mut history = wish.since_ms.map(History::Since);
+        if let (true, None, Begin::After(cursor)) = (resume.other_life, &history, &wish.begin) {
+            history = self.mend(shard, cursor, top, &mut resume).await?;
+        }
         let hot = reader.with_window(|window| resume.next > top || window.find(slot, resume.next, 1).is_some());
         let floor = attached.acked.max(attached.lost);
-        if !hot.unwrap_or(false) && resume.next <= floor.min(attached.base) {
+        if history.is_none() && !hot.unwrap_or(false) && resume.next <= floor.min(attached.base) {
             resume.resumed = Resumed::Gap;
         }
-        Ok(Found { record, attached, resume, top, generation })
+        Ok(Found { record, attached, resume, history, top, generation })
+    }
+
+    /// The queue has another life than the cursor. What it dropped since, because others had acked it, the event log
+    /// may still have; and what the event log had lost before it filled the queue again is told.
+    async fn mend(
+        &self,
+        shard: Shard,
+        cursor: &Cursor,
+        top: Seq,
+        resume: &mut Resume,
+    ) -> Result<Option<History>, Failed> {
+        let lost = |from: Seq| Some(Gap { from: from.0, to: None, reason: GapReason::DataLoss });
+        if resume.gap.is_some() {
+            let ranges = self.app.log.partitions().await?;
+            let Some(too_old) = resume::refill(cursor, &ranges) else { return Ok(None) };
+            resume.next = Seq(top.0 + 1);
+            resume.resumed = if too_old { Resumed::Gap } else { Resumed::NewEpoch };
+            resume.gap = lost(resume.next).filter(|_| too_old);
+            return Ok(Some(History::After(cursor.clone())));
+        }
+        if resume::refilled_too_late(cursor, &self.app.queue.checkpoints(shard).await?) {
+            resume.resumed = Resumed::Gap;
+            resume.gap = lost(resume.next);
+        }
+        Ok(None)
     }
 
     /// The newest connection of a consumer wins.
@@ -142,7 +172,7 @@ impl Gateway {
     }
 
     fn joining(&self, ask: Ask, found: Found) -> Joining {
-        let Found { record, attached, resume, top, generation } = found;
+        let Found { record, attached, resume, history, top, generation } = found;
         let acking = ask.acking();
         let Ask { subject, subscriber, internal: _, wish, speaks: _ } = ask;
         let sent = Seq(resume.next.0 - 1);
@@ -158,7 +188,7 @@ impl Gateway {
             epoch: attached.state.epoch,
             generation,
             condition: wish.condition,
-            since_ms: wish.since_ms,
+            history,
             name: subscriber,
             subject,
             place: None,
@@ -175,6 +205,7 @@ struct Found {
     record: SubscriberRecord,
     attached: Attached,
     resume: Resume,
+    history: Option<History>,
     top: Seq,
     generation: u64,
 }
@@ -207,7 +238,8 @@ impl Joining {
             window_events: limits.events_max as u64,
             window_bytes: limits.bytes_max as u64,
             ping_s: app.config.ping_s,
-            cursor: Some(session.cursor().to_string()),
+            // A resume by it would pass over what the event log has to bring.
+            cursor: self.history.is_none().then(|| session.cursor().to_string()),
             server: concat!("evs/", env!("CARGO_PKG_VERSION")).to_owned(),
         });
         let mut frames = vec![welcome];
@@ -221,7 +253,7 @@ impl Joining {
         }
         let mut bytes = first.to_vec();
         frames.iter().for_each(|frame| encode::put_frame(&mut bytes, format, frame, None));
-        let feed = if self.since_ms.is_some() { Feed::Backfill } else { Feed::Window };
+        let feed = if self.history.is_some() { Feed::Backfill } else { Feed::Window };
         let parts = Parts {
             attached: Arc::new(self.attached),
             subscriber: self.subscriber,
@@ -239,8 +271,8 @@ impl Joining {
             other.close(&mut other.lock(), CloseCode::Superseded, now_ms);
         }
         self.dispatcher.journal.connected(&connection, now_ms);
-        if let Some(since_ms) = self.since_ms {
-            self.gateway.tasks.spawn(backfill::run(app.clone(), connection.clone(), since_ms));
+        if let Some(history) = self.history {
+            self.gateway.tasks.spawn(backfill::run(app.clone(), connection.clone(), history));
         }
         connection
     }

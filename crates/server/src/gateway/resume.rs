@@ -3,7 +3,8 @@
 use evs_api::frames::{Gap, GapReason, Resumed};
 use evs_core::{Cursor, Offset, Partition, Seq, Shard, Slot};
 
-use crate::ports::delivery_queue::Attached;
+use crate::ports::delivery_queue::{Attached, Checkpoint};
+use crate::ports::event_log::PartitionRange;
 
 /// Where the client asks to begin.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +25,8 @@ pub(super) struct Resume {
     /// A gap whose size cannot be known; it occupies no numbers.
     pub(super) gap: Option<Gap>,
     pub(super) seen: Vec<(Partition, Offset)>,
+    /// The cursor is of an earlier life of this queue.
+    pub(super) other_life: bool,
     /// Code and message of an error frame; the session goes on.
     pub(super) error: Option<(&'static str, String)>,
 }
@@ -36,6 +39,7 @@ pub(super) fn resume(shard: Shard, slot: Slot, begin: &Begin, observe: bool, att
         resumed,
         gap: None,
         seen: Vec::new(),
+        other_life: false,
         error: None,
     };
     // An observer has no position: like `tail -f` it begins at the end unless it says otherwise.
@@ -70,12 +74,31 @@ pub(super) fn resume(shard: Shard, slot: Slot, begin: &Begin, observe: bool, att
     if !observe && !attached.new && attached.row_epoch == cursor.epoch {
         // The log and the row share the prefix up to that ack (rule 30).
         let next = cursor.seq.min(attached.row).0 + 1;
-        return Resume { seen: cursor.seen.clone(), ..at(next, Resumed::NewEpoch) };
+        return Resume { seen: cursor.seen.clone(), other_life: true, ..at(next, Resumed::NewEpoch) };
     }
     let reason = if attached.lost >= attached.acked { GapReason::Retention } else { GapReason::Acked };
     let gap = (floor.0 > 0).then_some(Gap { from: floor.0 + 1, to: None, reason });
     let resumed = if gap.is_some() { Resumed::Gap } else { Resumed::NewEpoch };
-    Resume { seen: cursor.seen.clone(), gap, ..at(floor.0 + 1, resumed) }
+    Resume { seen: cursor.seen.clone(), gap, other_life: true, ..at(floor.0 + 1, resumed) }
+}
+
+/// Whether the event log can bring what the queue no longer has for a cursor of an earlier life: `Some(true)`, it can, but
+/// for what fell to its retention. A cursor that has counted deliveries and knows no partition, since it was made from a
+/// position that the server kept, says nothing of the event log. A partition that is not in a cursor had sent it nothing
+/// when it was made, so its oldest event is next.
+pub(super) fn refill(cursor: &Cursor, ranges: &[PartitionRange]) -> Option<bool> {
+    let lost = |range: &PartitionRange| seen(cursor, range.partition).is_some_and(|seen| seen < range.low);
+    (cursor.seq == Seq(0) || !cursor.seen.is_empty()).then(|| ranges.iter().any(lost))
+}
+
+/// Whether the queue was made anew and filled again from an event log that had already lost what this cursor has not
+/// seen (rule 33).
+pub(super) fn refilled_too_late(cursor: &Cursor, known: &[Checkpoint]) -> bool {
+    known.iter().any(|of| seen(cursor, of.partition).is_some_and(|seen| seen < of.first))
+}
+
+fn seen(cursor: &Cursor, partition: Partition) -> Option<Offset> {
+    cursor.seen.iter().find(|(of, _)| *of == partition).map(|(_, seen)| *seen)
 }
 
 #[cfg(test)]
@@ -117,6 +140,26 @@ mod tests {
         let seen = if resume.seen.is_empty() { "" } else { " seen" };
         let got = format!("{} {:?}{gap}{error}{seen}", resume.next, resume.resumed);
         assert_eq!(got, expect, "{begin:?} {attached:?}");
+    }
+
+    #[test]
+    fn what_the_event_log_can_bring() {
+        let range = |partition, low, high| PartitionRange {
+            partition: Partition(partition),
+            low: Offset(low),
+            high: Offset(high),
+        };
+        let Begin::After(cursor) = cursor(5, OLD, 30) else { unreachable!() };
+        assert_eq!(refill(&cursor, &[range(0, 10, 90)]), Some(false));
+        assert_eq!(refill(&cursor, &[range(0, 71, 90)]), Some(true), "70 is gone");
+        assert_eq!(refill(&cursor, &[range(0, 10, 90), range(1, 3, 4)]), Some(false), "a new partition");
+        let blank = Cursor { seen: Vec::new(), ..cursor.clone() };
+        assert_eq!(refill(&blank, &[range(0, 0, 9)]), None);
+        assert_eq!(refill(&Cursor { seq: Seq(0), ..blank.clone() }, &[range(0, 0, 9)]), Some(false));
+        let covers = |first| Checkpoint { partition: Partition(0), first: Offset(first), next: Offset(95) };
+        assert!(!refilled_too_late(&cursor, &[covers(70)]));
+        assert!(refilled_too_late(&cursor, &[covers(71)]));
+        assert!(!refilled_too_late(&blank, &[covers(71)]));
     }
 
     #[test]

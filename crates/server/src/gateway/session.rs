@@ -52,6 +52,8 @@ pub(super) struct Session {
     first: u64,
     /// The next seq to send.
     next: u64,
+    /// The last number that the client was told, by whatever frame: what lies between it and the next event was skipped.
+    told: u64,
     /// What the consumer has acked, as far as this session knows.
     acked: u64,
     /// Sent and not acked: seq and bytes.
@@ -73,7 +75,10 @@ pub(super) struct Session {
 /// What to do with a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Send,
+    /// `after` is the number that was told before, where it is not the one before this.
+    Send {
+        after: Option<u64>,
+    },
     Skip,
     /// No credit for it now.
     Wait,
@@ -119,6 +124,7 @@ impl Session {
             acking,
             first: next.0.max(1),
             next: next.0.max(1),
+            told: next.0.max(1) - 1,
             acked: acked.0,
             unacked: VecDeque::new(),
             unacked_bytes: 0,
@@ -189,34 +195,42 @@ impl Session {
             self.unacked.push_back((seq.0, u32::try_from(bytes).unwrap_or(u32::MAX)));
             self.unacked_bytes += bytes;
         }
-        Verdict::Send
+        let after = std::mem::replace(&mut self.told, seq.0);
+        Verdict::Send { after: (after + 1 != seq.0).then_some(after) }
     }
 
     /// Deliveries up to `gap.to` will not come.
     pub(super) fn gap(&mut self, to: Seq) {
         self.next = self.next.max(to.0 + 1);
+        self.told = self.next - 1;
     }
 
-    /// Numbers pass without a frame. They need no ack of their own, unless earlier ones are waiting for one.
+    /// A number passes without a frame. Its ack is the next number's that the client is told, be it a checkpoint's: a
+    /// position that ran ahead of the client's cursor would look like a gap when it comes back.
     fn pass(&mut self, seq: u64) {
-        if self.acking == Acking::Client && self.unacked.is_empty() && self.acked == self.next - 1 {
-            self.acked = seq;
-        }
         self.next = seq + 1;
+        self.sent_since_checkpoint += 1;
     }
 
     /// All that was sent is with the kernel. Answers whether the position moved.
     pub(super) fn written(&mut self) -> bool {
-        let moved = self.acking == Acking::OnSend && self.next > self.first && self.acked < self.next - 1;
+        let moved = self.acking == Acking::OnSend && self.told >= self.first && self.acked < self.told;
         if moved {
-            self.acked = self.next - 1;
+            self.acked = self.told;
         }
         moved
     }
 
     /// `caught_up`, once, when all that waited at connect has been sent.
     pub(super) fn caught_up(&mut self) -> Option<ServerFrame> {
-        self.target.take_if(|target| self.next > *target).map(|_| ServerFrame::CaughtUp { seq: self.next - 1 })
+        self.target.take_if(|target| self.next > *target)?;
+        self.told = self.next - 1;
+        Some(ServerFrame::CaughtUp { seq: self.next - 1, cursor: Some(self.cursor().to_string()) })
+    }
+
+    /// Whether `caught_up` is still to be said.
+    pub(super) fn is_catching_up(&self) -> bool {
+        self.target.is_some()
     }
 
     /// Whether enough was sent for a checkpoint now.
@@ -228,6 +242,7 @@ impl Session {
     pub(super) fn checkpoint(&mut self, now_ms: i64) -> ServerFrame {
         self.sent_since_checkpoint = 0;
         self.checkpoint_ms = now_ms;
+        self.told = self.next - 1;
         ServerFrame::Checkpoint { seq: self.next - 1, cursor: self.cursor().to_string() }
     }
 
@@ -285,11 +300,9 @@ impl Session {
             self.unacked.pop_front();
             self.unacked_bytes -= bytes as usize;
         }
-        // What was skipped after the acked one needs no ack of its own.
-        let upto = self.unacked.front().map_or(self.next - 1, |(first, _)| first - 1);
         let moved = seq > self.acked;
         if moved {
-            self.acked = if self.acking == Acking::Client { upto.max(seq) } else { seq };
+            self.acked = seq;
             self.full_since_ms = None;
             if self.unacked.is_empty() {
                 // A burst's memory is not an idle session's.
@@ -326,10 +339,7 @@ impl Session {
     }
 
     fn raise_seen(&mut self, partition: Partition, to: Offset) {
-        match self.seen.iter_mut().find(|(of, _)| *of == partition) {
-            Some((_, seen)) => *seen = (*seen).max(to),
-            None => self.seen.push((partition, to)),
-        }
+        evs_core::cursor::raise_seen(&mut self.seen, partition, to);
     }
 }
 

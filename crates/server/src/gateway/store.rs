@@ -80,9 +80,10 @@ fn apply(connection: &Arc<Connection>, next: Seq, max: usize, read: &QueueRead) 
         let wanted = || wants_event(connection, &spill.body);
         let at = (spill.partition, spill.offset);
         match state.session.deliver(spill.seq, at, spill.body.len(), &dispatcher.limits, wanted) {
-            Verdict::Send => {
+            Verdict::Send { after } => {
                 let cursor = || state.session.cursor().to_string();
-                encode::put_event(&mut buffer, connection.format(), spill.seq.0, &spill.filters, &spill.body, cursor);
+                let format = connection.format();
+                encode::put_event(&mut buffer, format, (spill.seq.0, after), at, &spill.filters, &spill.body, cursor);
                 sent += 1;
             }
             Verdict::Skip => {}
@@ -107,9 +108,6 @@ fn apply(connection: &Arc<Connection>, next: Seq, max: usize, read: &QueueRead) 
     if state.session.checkpoint_due(now_ms) {
         let frame = state.session.checkpoint(now_ms);
         connection.put_frame(&state, &mut buffer, &frame);
-    }
-    if progress && buffer.is_empty() {
-        dispatcher.acks.moved(connection);
     }
     connection.write(&mut state, &buffer);
     dispatcher.note(connection, &state, false);

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use evs_api::error::Problem;
 use evs_api::stats::{IndexStats, InstanceStats, PartitionStats, ShardStats, Stats};
-use evs_core::{Offset, Partition, Shard};
+use evs_core::Shard;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -20,6 +20,7 @@ use super::problem::ApiResult;
 use super::subscribers::Row;
 use super::{Api, sse};
 use crate::app::App;
+use crate::instances;
 use crate::metrics::Rate;
 use crate::ports::PortResult;
 use crate::ports::filter_store::{INSTANCE_TTL_S, InstanceReport};
@@ -96,7 +97,10 @@ async fn collect(api: &Api) -> PortResult<Stats> {
     let metrics = &app.metrics;
     let now_ms = app.clock.now_ms();
     let rows = api.subscribers.rows(app).await?;
-    let reports = app.filters.reports().await?;
+    let reports = instances::by_process(app.filters.reports().await?);
+    // Our own count is newer than our report.
+    let elsewhere = reports.iter().filter(|report| *report.id != *app.instance);
+    let connections = elsewhere.map(|report| report.connections).sum::<u64>() + positive(metrics.connections.get());
     let (events_in, deliveries, sent) =
         (metrics.events_in.get(), metrics.deliveries.get(), metrics.deliveries_sent.get());
     Ok(Stats {
@@ -113,11 +117,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         deliveries_per_s: feed.deliveries.tick(deliveries, now_ms),
         deliveries_sent_per_s: feed.deliveries_sent.tick(sent, now_ms),
         latency: metrics.latency(),
-        connections: reports
-            .iter()
-            .map(|report| report.connections)
-            .sum::<u64>()
-            .max(positive(metrics.connections.get())),
+        connections,
         subscribers: rows.len() as u64,
         subscribers_behind: rows.iter().filter(|row| row.lag() > 0).count() as u64,
         filters: rows.iter().map(|row| u64::from(row.filters())).sum(),
@@ -129,7 +129,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
             filters: positive(metrics.filters.get()),
             classes: positive(metrics.index_classes.get()),
             unindexable_filters: positive(metrics.filters_unindexable.get()),
-            candidates_per_match: metrics.match_candidates.get() as f64 / deliveries.max(1) as f64,
+            candidates_per_match: metrics.candidates_per_match(),
             memory_bytes: positive(metrics.index_memory_bytes.get()),
         },
         partitions: partitions(app).await?,
@@ -150,14 +150,14 @@ fn positive(gauge: i64) -> u64 {
 
 async fn partitions(app: &App) -> PortResult<Vec<PartitionStats>> {
     // A partition is matched as far as the last shard is: quiet ones catch up within seconds.
-    let mut checkpoints: Vec<(Partition, Offset)> = Vec::new();
+    let mut checkpoints = Vec::new();
     for shard in (0..app.queue.shards()).map(Shard) {
         checkpoints.extend(app.queue.checkpoints(shard).await?);
     }
     let stats = app.log.partitions().await?.into_iter().map(|range| {
         let (low, high) = (range.low.0, range.high.0);
-        let of_shards = checkpoints.iter().filter(|(partition, _)| *partition == range.partition);
-        let matched = of_shards.map(|(_, next)| next.0).min().unwrap_or(low).clamp(low, high);
+        let of_shards = checkpoints.iter().filter(|checkpoint| checkpoint.partition == range.partition);
+        let matched = of_shards.map(|checkpoint| checkpoint.next.0).min().unwrap_or(low).clamp(low, high);
         PartitionStats { partition: range.partition.0, low, high, matched, lag: high - matched }
     });
     Ok(stats.collect())

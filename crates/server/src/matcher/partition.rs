@@ -14,9 +14,9 @@ use evs_core::{Epoch, FilterVersion, Offset, Partition, Shard, Trace, limits};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
-use super::{Command, Shared};
-use crate::ports::PortError;
-use crate::ports::delivery_queue::{Append, Appended};
+use super::{Command, Sampler, Shared};
+use crate::ports::PortResult;
+use crate::ports::delivery_queue::{Append, Appended, Claim};
 use crate::ports::event_log::{LogBatch, LoggedEvent};
 use crate::retry::Backoff;
 use crate::traces::{Span, SpanKind};
@@ -49,6 +49,7 @@ enum End {
 pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, batches: mpsc::Receiver<LogBatch>) {
     let mut task = Task {
         index: shared.index.clone(),
+        sampler: shared.sampler.clone(),
         shared,
         partition,
         generation,
@@ -83,6 +84,7 @@ pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, b
 struct Task {
     shared: Shared,
     index: IndexReader,
+    sampler: Sampler,
     partition: Partition,
     generation: u64,
     batches: mpsc::Receiver<LogBatch>,
@@ -145,13 +147,7 @@ impl Task {
         for shard in (0..queue.shards()).map(Shard) {
             let mut backoff = Backoff::default();
             let chain = loop {
-                let version = FilterVersion(*self.shared.applied.borrow());
-                let claimed = async {
-                    let state = queue.open(shard, version).await?;
-                    let claim = queue.claim(shard, state.epoch, self.partition).await?;
-                    Ok::<_, PortError>(claim.map(|claim| (state.epoch, claim)))
-                };
-                match claimed.await {
+                match self.claim_shard(shard).await {
                     Ok(Some((epoch, claim))) => {
                         let next = claim.next.unwrap_or(low);
                         break Chain { shard, epoch, owner: claim.owner, next, quiet: None };
@@ -172,6 +168,18 @@ impl Task {
         self.expected = from;
         let start = Command::Start { partition: self.partition, generation: self.generation, from };
         self.shared.commands.send(start).await.map_err(|_| End::Stop)
+    }
+
+    /// A new life of the log begins with the newest filters that there are, active or not (rule 23): what was active
+    /// before may be among them, and only the filter store remembers it.
+    async fn claim_shard(&self, shard: Shard) -> PortResult<Option<(Epoch, Claim)>> {
+        let (queue, filters) = (&self.shared.app.queue, &self.shared.app.filters);
+        let epoch = queue.state(shard).await?.epoch;
+        if let Some(claim) = queue.claim(shard, epoch, self.partition).await? {
+            return Ok(Some((epoch, claim)));
+        }
+        let epoch = queue.open(shard, filters.version().await?).await?.epoch;
+        Ok(queue.claim(shard, epoch, self.partition).await?.map(|claim| (epoch, claim)))
     }
 
     /// The oldest offset that the log holds.
@@ -308,9 +316,10 @@ impl Task {
             .collect();
         let mut matched = 0;
         let mut activity = self.shared.activity.batch(now_ms);
-        let before = self.scratch.candidates;
+        let before = (self.scratch.candidates, self.scratch.matches);
         let (mut cut, mut spans) = (None, Vec::new());
         for (number, logged) in events.iter().enumerate() {
+            self.sampler.see(&logged.event);
             snapshot.matches(&logged.event, &mut self.scratch, &mut self.matches);
             if self.matches.is_empty() {
                 continue;
@@ -344,7 +353,8 @@ impl Task {
             }
         }
         self.shared.app.metrics.events_matched.inc_by(matched);
-        self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before);
+        self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before.0);
+        self.shared.app.metrics.match_matches.inc_by(self.scratch.matches - before.1);
         let (taken, to) = cut.unwrap_or((events.len(), end));
         (taken, to, snapshot.version(), builders, spans)
     }

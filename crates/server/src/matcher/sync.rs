@@ -1,14 +1,15 @@
 //! Keeps the match index equal to the filter store, reports what is applied, and lets filters become active.
 
-use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evs_api::filters::FilterActivity;
 use evs_api::stats::IndexStats;
 use evs_core::index::{IndexReader, Match, MatchIndex, Target};
-use evs_core::{FilterVersion, Shard};
-use tokio::sync::watch;
+use evs_core::{Event, FilterVersion, Shard};
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, watch};
 
 use crate::app::App;
 use crate::ports::filter_store::{FilterChange, FilterRecord, InstanceReport};
@@ -23,7 +24,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// Matches per filter, and what the index says of itself. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
-    hits: Arc<Mutex<HashMap<u32, Hits>>>,
+    hits: Arc<Mutex<FxHashMap<u32, Hits>>>,
     index: Arc<Mutex<IndexStats>>,
 }
 
@@ -66,7 +67,7 @@ impl Activity {
 
 #[derive(Debug)]
 pub(super) struct ActivityBatch<'a> {
-    hits: std::sync::MutexGuard<'a, HashMap<u32, Hits>>,
+    hits: std::sync::MutexGuard<'a, FxHashMap<u32, Hits>>,
     now_ms: i64,
 }
 
@@ -85,8 +86,13 @@ impl ActivityBatch<'_> {
 }
 
 /// Loads every filter, then keeps following. `None`: the process stops before it was done.
-pub(super) async fn start(app: &App, activity: Activity) -> Option<(IndexReader, watch::Receiver<u64>)> {
-    let mut sync = Sync { app: app.clone(), activity, index: MatchIndex::new(), version: FilterVersion(0), raised: 0 };
+pub(super) async fn start(
+    app: &App,
+    activity: Activity,
+    sampled: mpsc::Receiver<Event>,
+) -> Option<(IndexReader, watch::Receiver<u64>)> {
+    let (index, version) = (MatchIndex::new(), FilterVersion(0));
+    let mut sync = Sync { app: app.clone(), activity, index, version, observed: 0, raised: 0 };
     let mut backoff = Backoff::default();
     // Never from an empty index because the store was away: wait for it.
     while let Err(error) = sync.pull().await {
@@ -99,27 +105,36 @@ pub(super) async fn start(app: &App, activity: Activity) -> Option<(IndexReader,
     let reader = sync.index.reader();
     let applied = watch::Sender::new(sync.version.0);
     let receiver = applied.subscribe();
-    tokio::spawn(sync.follow(applied));
+    tokio::spawn(sync.follow(applied, sampled));
     Some((reader, receiver))
 }
 
-struct Sync {
-    app: App,
+pub(super) struct Sync {
+    pub(super) app: App,
     activity: Activity,
-    index: MatchIndex,
-    version: FilterVersion,
+    pub(super) index: MatchIndex,
+    pub(super) version: FilterVersion,
+    /// Events that the index was shown.
+    pub(super) observed: u64,
     raised: u64,
 }
 
 impl Sync {
-    async fn follow(mut self, applied: watch::Sender<u64>) {
+    async fn follow(mut self, applied: watch::Sender<u64>, mut sampled: mpsc::Receiver<Event>) {
+        let filters = Arc::clone(&self.app.filters);
         loop {
             if let Err(error) = self.tell(&applied).await {
                 tracing::warn!(%error, "cannot report the applied filter version");
             }
-            tokio::select! {
-                () = self.app.shutdown.cancelled() => return,
-                () = self.app.filters.changed(self.version, POLL) => {}
+            // One wait, whatever is shown to the index meanwhile, so that no wake-up is lost.
+            let mut changed = pin!(filters.changed(self.version, POLL));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.app.shutdown.cancelled() => return,
+                    () = &mut changed => break,
+                    Some(event) = sampled.recv() => self.observe(&event).await,
+                }
             }
             if let Err(error) = self.pull().await {
                 tracing::warn!(%error, "cannot read filter changes");
@@ -166,7 +181,7 @@ impl Sync {
         }
     }
 
-    fn note_stats(&self) {
+    pub(super) fn note_stats(&self) {
         let stats = self.index.stats();
         let metrics = &self.app.metrics;
         metrics.filters.set(stats.filters as i64);
@@ -178,7 +193,7 @@ impl Sync {
             filters: stats.filters as u64,
             classes: stats.classes as u64,
             unindexable_filters: stats.unindexable_filters as u64,
-            candidates_per_match: 0.0,
+            candidates_per_match: metrics.candidates_per_match(),
             memory_bytes: stats.memory_bytes as u64,
         };
     }
@@ -214,8 +229,13 @@ impl Sync {
 /// [`PortError`]; some shards may be raised, and raising again is harmless.
 pub async fn raise(app: &App, version: FilterVersion) -> Result<(), PortError> {
     for shard in (0..app.queue.shards()).map(Shard) {
-        let state = app.queue.open(shard, version).await?;
-        if state.min_version < version && !app.queue.raise(shard, state.epoch, version).await? {
+        let state = app.queue.state(shard).await?;
+        if state.min_version >= version || app.queue.raise(shard, state.epoch, version).await? {
+            continue;
+        }
+        // A life of the log that nobody has opened begins with the newest (rule 23).
+        let state = app.queue.open(shard, app.filters.version().await?).await?;
+        if state.min_version < version {
             let cause = "its epoch changed while a filter was made active".into();
             return Err(PortError::Unavailable { what: "the delivery queue", cause });
         }

@@ -36,8 +36,8 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     /// Writes one batch, or only moves the checkpoint where it has no routes. Checks in the order of [`Appended`].
     async fn append(&self, shard: Shard, append: Append) -> PortResult<Appended>;
 
-    /// Where each partition that was ever appended goes on in this shard: how far the matchers are.
-    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>>;
+    /// What of each partition that was ever appended this shard's log covers: how far the matchers are.
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<Checkpoint>>;
 
     /// State and base as they were at one moment.
     async fn snapshot(&self, shard: Shard) -> PortResult<Snapshot>;
@@ -96,6 +96,15 @@ pub struct Claim {
     pub owner: u64,
     /// Where this shard's log goes on; `None` if it has never seen the partition.
     pub next: Option<Offset>,
+}
+
+/// What of a partition a shard's log covers: everything from `first` up to `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub partition: Partition,
+    /// Where the first append of this life of the store began: what is older was never in it (rule 33).
+    pub first: Offset,
+    pub next: Offset,
 }
 
 /// One batch of one partition for one shard.

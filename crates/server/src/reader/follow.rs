@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use evs_api::oplog::Level;
 use evs_core::log::{Window, WindowError};
+use evs_core::{Epoch, Offset, Partition};
 use tokio_util::sync::CancellationToken;
 
 use super::{Hot, Progress, Readers, ShardReader, TAIL_WAIT};
@@ -29,6 +30,9 @@ pub(super) struct Follower {
     pub(super) oplog: Arc<OpLog>,
     pub(super) shutdown: CancellationToken,
 }
+
+/// Up to which entry one must have read, to have all of these.
+type Known = (u64, Vec<(Partition, Offset)>);
 
 /// Why a reader starts again from the base.
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +90,19 @@ impl Follower {
             Err(_) => return Restart::NoAnswer,
         };
         let mut read_to = snapshot.state.position.n;
+        let mut known = match tokio::time::timeout(ANSWER_WAIT, self.known(snapshot.state.epoch)).await {
+            Ok(Ok(known)) => Some(known),
+            Ok(Err(restart)) => return restart,
+            Err(_) => return Restart::NoAnswer,
+        };
         self.begin(Window::new(snapshot.state.epoch, snapshot.state.position, snapshot.base));
         loop {
+            if let Some((_, ends)) = known.take_if(|(top, _)| *top <= read_to) {
+                let mut hot = reader.hot.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(Hot { window, .. }) = hot.as_mut() {
+                    window.raise_ends(ends);
+                }
+            }
             let tail = self.queue.tail(shard, read_to, TAIL_BYTES_MAX, TAIL_WAIT);
             let tail = match tokio::time::timeout(ANSWER_WAIT, tail).await {
                 Ok(Ok(tail)) => tail,
@@ -100,6 +115,18 @@ impl Follower {
             }
             *backoff = Backoff::default();
         }
+    }
+
+    /// How far the log covers each partition, quiet ones too, and the entry up to which one must have read for that to
+    /// hold: checkpoints and end must be of one life.
+    async fn known(&self, epoch: Epoch) -> Result<Known, Restart> {
+        let shard = self.reader().shard;
+        let checkpoints = self.queue.checkpoints(shard).await?;
+        let state = self.queue.state(shard).await?;
+        if state.epoch != epoch {
+            return Err(WindowError::Epoch { own: epoch, got: state.epoch }.into());
+        }
+        Ok((state.top, checkpoints.into_iter().map(|checkpoint| (checkpoint.partition, checkpoint.next)).collect()))
     }
 
     /// Checks a reply and adds it to the window; answers the newest entry read.

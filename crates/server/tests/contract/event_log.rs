@@ -12,7 +12,7 @@ use evs_server::ports::event_log::{BatchKey, DeadLetter, LogBatch, LogConsumer, 
 pub(crate) const PARTITIONS: u32 = 3;
 
 /// How long a real group may take to hand its partitions over.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const WAIT: Duration = Duration::from_millis(200);
 
 /// Lists every test of the contract for the backend that `$make` makes; each with the attribute, if there is one.
@@ -136,7 +136,7 @@ pub(crate) async fn offsets_are_found_by_time(log: &dyn EventLog) {
 }
 
 /// Answers `Assigned` with `start` where `from` knows the partition, and collects batches until `done`.
-async fn drive(
+pub(crate) async fn drive(
     consumer: &mut dyn LogConsumer,
     from: impl Fn(Partition) -> Offset,
     mut done: impl FnMut(&LogSignal) -> bool,
@@ -144,7 +144,12 @@ async fn drive(
     let started = Instant::now();
     let mut batches: Vec<LogBatch> = Vec::new();
     loop {
-        assert!(started.elapsed() < DEADLINE, "it did not come; {} batches did", batches.len());
+        assert!(
+            started.elapsed() < DEADLINE,
+            "it did not come; {} batches did, the last {:?}",
+            batches.len(),
+            batches.last().map(|batch| (batch.from, batch.to))
+        );
         let signal = consumer.next(WAIT).await.unwrap();
         let enough = done(&signal);
         match signal {
@@ -159,7 +164,7 @@ async fn drive(
 }
 
 /// Done once so many events came.
-fn events(mut wanted: usize) -> impl FnMut(&LogSignal) -> bool {
+pub(crate) fn events(mut wanted: usize) -> impl FnMut(&LogSignal) -> bool {
     move |signal| {
         if let LogSignal::Batch(batch) = signal {
             wanted = wanted.saturating_sub(batch.events.len());
@@ -169,7 +174,7 @@ fn events(mut wanted: usize) -> impl FnMut(&LogSignal) -> bool {
 }
 
 /// Checks that the batches of each partition follow one another from `from` on.
-fn assert_consecutive(batches: &[LogBatch], from: impl Fn(Partition) -> Offset) {
+pub(crate) fn assert_consecutive(batches: &[LogBatch], from: impl Fn(Partition) -> Offset) {
     let mut next: BTreeMap<Partition, Offset> = BTreeMap::new();
     for batch in batches {
         let expected = next.get(&batch.partition).copied().unwrap_or_else(|| from(batch.partition));

@@ -7,8 +7,12 @@ use crate::event_log::PARTITIONS;
 use crate::services::{address, fresh_name};
 
 async fn make_log() -> (KafkaLog, ()) {
-    let url = format!("kafka://{}/{}", address("EVS_TEST_KAFKA"), fresh_name());
     let options = KafkaOptions { partitions: Some(PARTITIONS), ..KafkaOptions::default() };
+    (open_log(&fresh_name(), options).await, ())
+}
+
+pub(crate) async fn open_log(topic: &str, options: KafkaOptions) -> KafkaLog {
+    let url = format!("kafka://{}/{topic}", address("EVS_TEST_KAFKA"));
     let log = KafkaLog::open(&url, options).await.unwrap();
     // A topic that was just made is not known to every connection at once; callers of the port try again, and so do we.
     let started = std::time::Instant::now();
@@ -17,7 +21,7 @@ async fn make_log() -> (KafkaLog, ()) {
         assert!(started.elapsed() < std::time::Duration::from_secs(30), "the new topic does not appear");
         tick.tick().await;
     }
-    (log, ())
+    log
 }
 
 event_log_contract!(make_log);

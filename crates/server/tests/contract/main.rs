@@ -14,6 +14,10 @@ mod filter_store;
 
 #[cfg(feature = "test-services")]
 mod kafka;
+#[cfg(feature = "test-services")]
+mod kafka_pressure;
+#[cfg(feature = "test-services")]
+mod kafka_records;
 mod memory;
 #[cfg(feature = "test-services")]
 mod postgres;

@@ -1,5 +1,7 @@
-//! The server processes, and a Redis of their own.
+//! The server processes, with services of their own that may be restarted.
 
+use std::collections::HashMap;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -26,22 +28,49 @@ pub(crate) struct Fleet {
     environment: Vec<(&'static str, String)>,
     processes: Vec<Process>,
     pub(crate) faults: u64,
+    /// What the matchers that are gone had counted.
+    gone: Counters,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        let _ = services(self.folder.path()).arg("down").status();
+    }
 }
 
 /// What the matchers have counted since they started.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) fenced: u64,
     pub(crate) already_applied: u64,
     pub(crate) epoch_changes: u64,
+    /// Not a counter: how many it works on now.
+    partitions: u64,
 }
 
 fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn address(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; eval \"$(scripts/services up)\" sets it"))
+/// `scripts/services` for services of our own, with their data in `folder`.
+fn services(folder: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/services"));
+    command.env("EVS_SERVICES_DIR", folder.join("services")).stderr(Stdio::inherit());
+    command
+}
+
+/// Starts them; what they are called and where they are.
+fn start_services(folder: &Path) -> HashMap<String, String> {
+    // Another user runs some of them, and must get there.
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let output = services(folder).args(["up", "kafka", "postgres"]).output().unwrap();
+    assert!(output.status.success(), "the services cannot be started");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let pair = |line: &str| {
+        let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+        Some((name.to_owned(), value.to_owned()))
+    };
+    text.lines().filter_map(pair).collect()
 }
 
 impl Fleet {
@@ -51,13 +80,14 @@ impl Fleet {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let name = format!("campaign-{:016x}", rand::random::<u64>());
-        let mut postgres = url::Url::parse(&address("EVS_TEST_POSTGRES")).unwrap();
+        let addresses = start_services(folder.path());
+        let mut postgres = url::Url::parse(&addresses["EVS_TEST_POSTGRES"]).unwrap();
         let mut connection = PgConnection::connect(postgres.as_str()).await.unwrap();
         sqlx::query(AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).execute(&mut connection).await.unwrap();
         postgres.set_path(&name);
         let redis_port = free_port();
         let environment = vec![
-            ("EVS_EVENT_LOG", format!("kafka://{}/{name}?partitions=6", address("EVS_TEST_KAFKA"))),
+            ("EVS_EVENT_LOG", format!("kafka://{}/{name}?partitions=6", addresses["EVS_TEST_KAFKA"])),
             ("EVS_DELIVERY_QUEUE", format!("redis://127.0.0.1:{redis_port}")),
             ("EVS_FILTER_STORE", postgres.into()),
             ("EVS_QUEUE_SHARDS", "2".to_owned()),
@@ -65,7 +95,8 @@ impl Fleet {
             ("EVS_DRAIN_S", "2".to_owned()),
         ];
         let redis = start_redis(folder.path(), redis_port);
-        let mut fleet = Self { folder, redis_port, redis, environment, processes: Vec::new(), faults: 0 };
+        let gone = Counters::default();
+        let mut fleet = Self { folder, redis_port, redis, environment, processes: Vec::new(), faults: 0, gone };
         for role in ["api", "matcher", "matcher", "gateway", "gateway"] {
             fleet.add(role).await;
         }
@@ -113,15 +144,60 @@ impl Fleet {
         }
     }
 
+    /// Never the last two.
+    pub(crate) async fn remove_matcher(&mut self, dice: &mut StdRng) {
+        if self.processes.iter().filter(|process| process.role == "matcher").count() > 2 {
+            let at = self.pick("matcher", dice);
+            self.remember(at).await;
+            self.end(at, "-TERM").await;
+            self.processes.remove(at);
+        }
+    }
+
     /// kill -9 of one process of a role, and another in its place.
     pub(crate) async fn restart(&mut self, role: &str, dice: &mut StdRng) {
         let at = self.pick(role, dice);
-        self.processes[at].child.start_kill().unwrap();
-        self.processes[at].child.wait().await.unwrap();
+        self.remember(at).await;
+        self.end(at, "-KILL").await;
+        self.again(at).await;
+    }
+
+    /// One after the other, as an operator does who installs a new version.
+    pub(crate) async fn rolling_restart(&mut self) {
+        for at in 0..self.processes.len() {
+            self.remember(at).await;
+            self.end(at, "-TERM").await;
+            self.again(at).await;
+        }
+    }
+
+    /// What it has counted would be gone with it.
+    async fn remember(&mut self, at: usize) {
+        if self.processes[at].role == "matcher" {
+            self.gone = self.gone + counters_of(self.processes[at].port).await;
+        }
+    }
+
+    async fn end(&mut self, at: usize, how: &str) {
+        let child = &mut self.processes[at].child;
+        signal(child.id().unwrap(), how);
+        tokio::time::timeout(DEADLINE, child.wait()).await.expect("it ends").unwrap();
+    }
+
+    async fn again(&mut self, at: usize) {
         let process = &self.processes[at];
         let (port, child) = (process.port, self.spawn(process.role, process.port, &process.log));
         self.processes[at].child = child;
         self.is_ready(port).await;
+    }
+
+    pub(crate) async fn restart_service(&self, name: &'static str) {
+        for what in ["stop", "up"] {
+            let mut command = services(self.folder.path());
+            command.args([what, name]).stdout(Stdio::null());
+            let status = tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap();
+            assert!(status.success(), "{what} {name} failed");
+        }
     }
 
     fn pick(&self, role: &str, dice: &mut StdRng) -> usize {
@@ -137,6 +213,34 @@ impl Fleet {
 
     pub(crate) fn let_go_on(&self, pid: u32) {
         signal(pid, "-CONT");
+    }
+
+    /// Waits until the group has given partitions to every matcher.
+    pub(crate) async fn all_matchers_work(&self) {
+        let started = Instant::now();
+        for process in self.processes.iter().filter(|process| process.role == "matcher") {
+            while counters_of(process.port).await.partitions == 0 {
+                assert!(started.elapsed() < DEADLINE, "a matcher has no partitions\n{}", self.last_words());
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// Waits until the matchers have come as far as the event log is now.
+    pub(crate) async fn all_is_matched(&self) {
+        let client = self.client();
+        let started = Instant::now();
+        let mut ends: Option<Vec<u64>> = None;
+        loop {
+            if let Ok(stats) = client.stats().await {
+                let ends = ends.get_or_insert_with(|| stats.partitions.iter().map(|of| of.high).collect());
+                if stats.partitions.iter().zip(ends).all(|(of, end)| of.matched >= *end) {
+                    return;
+                }
+            }
+            assert!(started.elapsed() < DEADLINE, "the matchers do not get on\n{}", self.last_words());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub(crate) async fn restart_redis(&mut self) {
@@ -159,6 +263,14 @@ impl Fleet {
         }
     }
 
+    /// For two seconds Redis lets writes wait.
+    pub(crate) async fn hold_redis_writes(&self) {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port)).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut pause = redis::cmd("CLIENT");
+        pause.arg("PAUSE").arg(2_000).arg("WRITE").query_async::<()>(&mut connection).await.unwrap();
+    }
+
     fn port_of(&self, role: &str, number: usize) -> u16 {
         self.processes.iter().filter(|process| process.role == role).nth(number).unwrap().port
     }
@@ -178,17 +290,9 @@ impl Fleet {
     }
 
     pub(crate) async fn counters(&self) -> Counters {
-        let mut counters = Counters::default();
+        let mut counters = self.gone;
         for process in self.processes.iter().filter(|process| process.role == "matcher") {
-            let url = format!("http://127.0.0.1:{}/metrics", process.port);
-            let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-            let sum = |name: &str| -> u64 {
-                let of_name = text.lines().filter(|line| !line.starts_with('#') && line.contains(name));
-                of_name.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
-            };
-            counters.fenced += sum("appends_fenced");
-            counters.already_applied += sum("appends_already_applied");
-            counters.epoch_changes += sum("epoch_changes");
+            counters = counters + counters_of(process.port).await;
         }
         counters
     }
@@ -198,9 +302,39 @@ impl Fleet {
         let words = |process: &Process| {
             let text = std::fs::read_to_string(&process.log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
-            format!("--- {} {}\n{}", process.role, process.port, lines[lines.len().saturating_sub(15)..].join("\n"))
+            let panics = lines.iter().enumerate().filter(|(_, line)| line.contains("panicked"));
+            let panics: Vec<&str> = panics.flat_map(|(at, _)| lines[at..].iter().take(30).copied()).collect();
+            let (role, port, end) = (process.role, process.port, lines.len().saturating_sub(15));
+            format!("--- {role} {port}\n{}\n{}", panics.join("\n"), lines[end..].join("\n"))
         };
         self.processes.iter().map(words).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl std::ops::Add for Counters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            fenced: self.fenced + other.fenced,
+            already_applied: self.already_applied + other.already_applied,
+            epoch_changes: self.epoch_changes + other.epoch_changes,
+            partitions: self.partitions + other.partitions,
+        }
+    }
+}
+
+async fn counters_of(port: u16) -> Counters {
+    let text = reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await.unwrap().text().await.unwrap();
+    let sum = |name: &str| -> u64 {
+        let of_name = text.lines().filter(|line| !line.starts_with('#') && line.contains(name));
+        of_name.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    };
+    Counters {
+        fenced: sum("appends_fenced"),
+        already_applied: sum("appends_already_applied"),
+        epoch_changes: sum("epoch_changes"),
+        partitions: sum("evs_partitions"),
     }
 }
 

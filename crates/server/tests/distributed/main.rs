@@ -3,17 +3,18 @@
 //!
 //! `EVS_CAMPAIGN_SEED` and `EVS_CAMPAIGN_MINUTES` make it another and a longer one.
 
+#[path = "../simulation/application.rs"]
+mod application;
 #[path = "../crash/checker.rs"]
 mod checker;
 mod fleet;
-#[path = "../simulation/window.rs"]
-mod window;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use application::Application;
 use checker::{Produced, Received, Verdict, WANTED, Wanted, must};
 use evs_client::api::filters::FilterSpec;
 use evs_client::{Client, Options, StreamItem};
@@ -23,9 +24,10 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use window::Window;
 
 const DEADLINE: Duration = Duration::from_secs(90);
+const BURSTS: u64 = 12;
+const BURST_EVENTS: u64 = 3_000;
 
 /// What happens to the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +39,26 @@ enum Fault {
     StopMatcher,
     RestartRedis,
     FlushRedis,
+    RestartKafka,
+    RestartPostgres,
     AddMatcher,
+    RemoveMatcher,
+    /// Every process in turn, with SIGTERM.
+    RollingRestart,
 }
 
-const SHORT: [Fault; 6] = [
+const SHORT: [Fault; 9] = [
     Fault::KillMatcher,
     Fault::KillGateway,
     Fault::StopMatcher,
     Fault::RestartRedis,
     Fault::KillApi,
     Fault::FlushRedis,
+    Fault::RestartKafka,
+    Fault::RestartPostgres,
+    Fault::RollingRestart,
 ];
-const ANY: [Fault; 9] = [
+const ANY: [Fault; 13] = [
     Fault::KillMatcher,
     Fault::KillMatcher,
     Fault::KillGateway,
@@ -57,7 +67,11 @@ const ANY: [Fault; 9] = [
     Fault::StopMatcher,
     Fault::RestartRedis,
     Fault::FlushRedis,
+    Fault::RestartKafka,
+    Fault::RestartPostgres,
     Fault::AddMatcher,
+    Fault::RemoveMatcher,
+    Fault::RollingRestart,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,32 +80,26 @@ async fn faults_lose_nothing_and_double_nothing() {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut fleet = Fleet::start().await;
     let subscribers = subscribe(&fleet, &mut dice).await;
-    let (stop, produced, acknowledged) = (CancellationToken::new(), Arc::default(), Arc::new(AtomicU64::new(0)));
-    let producer = tokio::spawn(produce(
-        fleet.client(),
-        StdRng::seed_from_u64(seed + 1),
-        Arc::clone(&produced),
-        acknowledged.clone(),
-        stop.clone(),
-    ));
+    let flow = Flow::default();
+    let producer = tokio::spawn(produce(fleet.client(), StdRng::seed_from_u64(seed + 1), flow.clone()));
     let started = Instant::now();
     match number("EVS_CAMPAIGN_MINUTES") {
         None => {
             for fault in SHORT {
-                suffer(&mut fleet, fault, &acknowledged, &mut dice).await;
+                suffer(&mut fleet, fault, &flow, &mut dice).await;
             }
         }
         Some(minutes) => {
             while started.elapsed() < Duration::from_secs(minutes * 60) {
                 let fault = ANY[dice.random_range(0..ANY.len())];
-                suffer(&mut fleet, fault, &acknowledged, &mut dice).await;
+                suffer(&mut fleet, fault, &flow, &mut dice).await;
             }
         }
     }
-    more_events(&acknowledged, 50).await;
-    stop.cancel();
+    flow.more_events(50).await;
+    flow.stop.cancel();
     producer.await.unwrap();
-    let produced: Vec<Produced> = std::mem::take(&mut *produced.lock().unwrap());
+    let produced: Vec<Produced> = std::mem::take(&mut *flow.produced.lock().unwrap());
     let verdict = judge(&produced, subscribers).await;
     let counters = fleet.counters().await;
     println!(
@@ -110,32 +118,51 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// One fault, with events flowing before and after it.
-async fn suffer(fleet: &mut Fleet, fault: Fault, acknowledged: &AtomicU64, dice: &mut StdRng) {
-    let events = dice.random_range(20..300);
-    more_events(acknowledged, events).await;
-    println!("{:?} after {} events", fault, acknowledged.load(Ordering::Relaxed));
+async fn suffer(fleet: &mut Fleet, fault: Fault, flow: &Flow, dice: &mut StdRng) {
+    flow.more_events(dice.random_range(20..300)).await;
+    println!("{:?} after {} events", fault, flow.acknowledged.load(Ordering::Relaxed));
     fleet.faults += 1;
     match fault {
         Fault::KillMatcher => fleet.restart("matcher", dice).await,
         Fault::KillGateway => fleet.restart("gateway", dice).await,
         Fault::KillApi => fleet.restart("api", dice).await,
         Fault::StopMatcher => {
+            fleet.all_matchers_work().await;
+            // It is stopped with an append on its way and more batches behind it, so that it wakes with work in hand.
+            fleet.hold_redis_writes().await;
+            flow.bursts.store(BURSTS, Ordering::Relaxed);
+            until("half of the bursts are taken", || flow.bursts.load(Ordering::Relaxed) <= BURSTS / 2).await;
             let stopped = fleet.stop_a_matcher(dice);
-            // The group must have given its partitions away, and others must have gone on with them.
-            tokio::time::sleep(Duration::from_secs(12)).await;
-            more_events(acknowledged, 20).await;
+            // The group gives its partitions away, and others go on with them.
+            fleet.all_is_matched().await;
             fleet.let_go_on(stopped);
-            more_events(acknowledged, 20).await;
+            flow.more_events(20).await;
         }
         Fault::RestartRedis => fleet.restart_redis().await,
         Fault::FlushRedis => fleet.flush_redis().await,
+        Fault::RestartKafka => fleet.restart_service("kafka").await,
+        Fault::RestartPostgres => fleet.restart_service("postgres").await,
         Fault::AddMatcher => fleet.add_matcher().await,
+        Fault::RemoveMatcher => fleet.remove_matcher(dice).await,
+        Fault::RollingRestart => fleet.rolling_restart().await,
     }
 }
 
-async fn more_events(acknowledged: &AtomicU64, count: u64) {
-    let target = acknowledged.load(Ordering::Relaxed) + count;
-    until("events are taken", || acknowledged.load(Ordering::Relaxed) >= target).await;
+/// What the producer and the campaign know of each other.
+#[derive(Clone, Default)]
+struct Flow {
+    stop: CancellationToken,
+    produced: Arc<Mutex<Vec<Produced>>>,
+    acknowledged: Arc<AtomicU64>,
+    /// So many of the next batches are large, and follow at once.
+    bursts: Arc<AtomicU64>,
+}
+
+impl Flow {
+    async fn more_events(&self, count: u64) {
+        let target = self.acknowledged.load(Ordering::Relaxed) + count;
+        until("events are taken", || self.acknowledged.load(Ordering::Relaxed) >= target).await;
+    }
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
@@ -180,17 +207,18 @@ async fn subscribe(fleet: &Fleet, dice: &mut StdRng) -> Vec<Subscriber> {
 
 /// Follows one queue; now and then dies and comes back at another gateway with the cursor that it stored.
 async fn follow(clients: Vec<Client>, id: String, name: String, received: Arc<Mutex<Received>>, mut dice: StdRng) {
-    let mut window = Window::default();
+    let mut application = Application::default();
     loop {
         let client = &clients[dice.random_range(0..clients.len())];
-        let options = Options { consumer: Some(name.clone()), cursor: window.cursor.clone(), ..Options::default() };
+        let options =
+            Options { consumer: Some(name.clone()), cursor: application.cursor.clone(), ..Options::default() };
         let Ok(mut deliveries) = client.subscribe(&id, options) else { return };
         for _ in 0..dice.random_range(20..600_u32) {
             let Some(Ok(item)) = deliveries.next().await else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 break;
             };
-            window.handle(&item, &deliveries, &received);
+            application.handle(&item, &deliveries, &received);
             if matches!(item, StreamItem::Disconnected { .. }) {
                 // The gateway is dead; another may not be.
                 break;
@@ -199,16 +227,11 @@ async fn follow(clients: Vec<Client>, id: String, name: String, received: Arc<Mu
     }
 }
 
-async fn produce(
-    client: Client,
-    mut dice: StdRng,
-    produced: Arc<Mutex<Vec<Produced>>>,
-    acknowledged: Arc<AtomicU64>,
-    stop: CancellationToken,
-) {
+async fn produce(client: Client, mut dice: StdRng, flow: Flow) {
     let mut next = 0;
-    while !stop.is_cancelled() {
-        let count = dice.random_range(1..20_u64);
+    while !flow.stop.is_cancelled() {
+        let burst = flow.bursts.load(Ordering::Relaxed) > 0;
+        let count = if burst { BURST_EVENTS } else { dice.random_range(1..20_u64) };
         let batch: Vec<Produced> = (next..next + count)
             .map(|id| {
                 let key = format!("k{}", dice.random_range(0..20));
@@ -225,10 +248,14 @@ async fn produce(
         next += count;
         let lines: Vec<String> = batch.iter().map(|event| event.event.to_string()).collect();
         let taken = client.publish(lines.join("\n"), None).await.is_ok_and(|answer| answer.accepted == count);
-        acknowledged.fetch_add(if taken { count } else { 0 }, Ordering::Relaxed);
+        flow.acknowledged.fetch_add(if taken { count } else { 0 }, Ordering::Relaxed);
         // What was not acknowledged may be there; it is not sent again, so it may arrive once.
-        produced.lock().unwrap().extend(batch.into_iter().map(|event| Produced { acknowledged: taken, ..event }));
-        tokio::time::sleep(Duration::from_millis(if taken { 30 } else { 200 })).await;
+        flow.produced.lock().unwrap().extend(batch.into_iter().map(|event| Produced { acknowledged: taken, ..event }));
+        if burst {
+            flow.bursts.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            tokio::time::sleep(Duration::from_millis(if taken { 30 } else { 200 })).await;
+        }
     }
 }
 

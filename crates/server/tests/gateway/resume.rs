@@ -124,7 +124,7 @@ async fn a_new_epoch_closes_and_a_checkpoint_keeps_what_was_seen_out() {
     let event = client.event().await;
     assert_eq!((event.seq, event.data.get()), (Some(16), r#"{"n":15,"pad":""}"#));
     assert_eq!(client.seqs(1).await, [17]);
-    assert!(matches!(client.frame().await, ServerFrame::CaughtUp { seq: 17 }));
+    assert!(matches!(client.frame().await, ServerFrame::CaughtUp { seq: 17, .. }));
     client.silent().await;
 }
 
@@ -154,7 +154,7 @@ async fn latest_leaves_the_past_out() {
     let mut client = bed.connect("/ws/user_1?from=latest&consumer=fresh").await;
     let welcome = client.welcome().await;
     assert_eq!((welcome.next, welcome.resumed, welcome.consumer.as_str()), (5, Resumed::Latest, "fresh"));
-    assert!(matches!(client.frame().await, ServerFrame::CaughtUp { seq: 4 }));
+    assert!(matches!(client.frame().await, ServerFrame::CaughtUp { seq: 4, .. }));
     bed.deliver(&[&user], 1).await;
     assert_eq!(client.seqs(1).await, [5]);
 }

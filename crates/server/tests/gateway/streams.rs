@@ -50,7 +50,10 @@ async fn an_event_stream_resumes_by_its_last_id() {
     assert_eq!(stream.line().await, "HTTP/1.1 200 OK");
     assert_eq!(stream.field("retry").await, "1000");
     let (first, data) = stream.event().await;
-    assert_eq!(data, format!(r#"{{"t":"event","seq":1,"filters":[{}],"data":{{"n":0,"pad":""}}}}"#, user.id));
+    assert_eq!(
+        data,
+        format!(r#"{{"t":"event","seq":1,"position":"0:0","filters":[{}],"data":{{"n":0,"pad":""}}}}"#, user.id)
+    );
     assert!(stream.event().await.1.contains("\"seq\":2"));
     assert_eq!(stream.field("event").await, "caught_up");
     bed.deliver(&[&user], 1).await;

@@ -162,6 +162,7 @@ async fn filters_that_are_tried_on_every_event_are_limited() {
     let refused = server.post("/filters", scanned(2)).await;
     refused.expect_problem(422, "too_many_scanned");
     assert!(refused.body["hint"].as_str().unwrap().contains("event_types"), "{refused:?}");
+    assert!(refused.body["detail"].as_str().unwrap().contains("limit_unindexable_filters"), "{refused:?}");
     server.filter(json!({ "subscriber_id": "user_1", "event_types": ["a"], "where": "name.contains(\"2\")" })).await;
     let tried = server.post("/filters/test", json!({ "where": "name.contains(\"2\")" })).await.body;
     assert!(tried["warning"].as_str().unwrap().contains("every event"), "{tried}");

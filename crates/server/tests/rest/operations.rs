@@ -52,3 +52,54 @@ async fn every_port_tells_its_health() {
     assert!(metrics.text.contains("evs_events_in_total 1"), "{}", metrics.text);
     server.stop().await;
 }
+
+/// Nothing tells beforehand that nearly all events are of one region, which half of the filters name; events do.
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_are_placed_anew_for_what_events_show() {
+    let server = TestServer::start().await;
+    let lines: String = (0..600)
+        .map(|n| {
+            let region = if n % 2 == 0 { 0 } else { n };
+            let text = format!("\\\"t{}\\\" in tags && region == \\\"r{region}\\\"", n % 100);
+            format!("{{\"subscriber_id\": \"user_1\", \"where\": \"{text}\"}}\n")
+        })
+        .collect();
+    assert!(server.post_text("/filters/import", "application/x-ndjson", lines).await.status.is_success());
+    server.until("/stats", |stats| stats["index"]["filters"] == 600).await;
+    let metrics = &server.app.metrics;
+    let event = |n: usize| json!({ "region": "r0", "tags": [format!("t{}", n % 100)] });
+    // What one event costs, once it is matched.
+    let measure = async |n: usize| {
+        let before = (metrics.match_candidates.get(), metrics.match_matches.get());
+        server.publish(json!([event(n)])).await;
+        server.until("/stats", |stats| stats["partitions"][0]["lag"] == 0).await;
+        server.until("/stats", |_| metrics.match_matches.get() > before.1).await;
+        (metrics.match_candidates.get() - before.0, metrics.match_matches.get() - before.1)
+    };
+    let (guessed, matches) = measure(2).await;
+    assert_eq!(matches, 6);
+    // Each batch gives the index a few hundred to look at, and filters move by counts of those.
+    let (mut total, mut seen) = (1, guessed);
+    for batch in 0..40 {
+        server.publish((0..500).map(|n| event(2 * (500 * batch + n))).collect()).await;
+        total += 500;
+        server.until("/stats", |stats| stats["deliveries_total"] == total).await;
+        let same;
+        (seen, same) = measure(2).await;
+        total += 1;
+        assert_eq!(same, matches);
+        if seen * 4 < guessed {
+            break;
+        }
+    }
+    assert!(seen * 4 < guessed, "{seen} candidates, {guessed} before");
+    assert!(metrics.index_rekeyed.get() > 0);
+    let stats = server.get("/stats").await.body;
+    assert!(stats["index"]["candidates_per_match"].as_f64().unwrap() > 1.0, "{stats}");
+    assert!(stats["index"]["memory_bytes"].as_u64().unwrap() > 0, "{stats}");
+    let text = server.get("/metrics").await.text;
+    for name in ["evs_filters_unindexable 0", "evs_index_memory_bytes", "evs_match_candidates_total"] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    server.stop().await;
+}

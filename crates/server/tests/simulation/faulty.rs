@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evs_core::log::compact::Plan;
-use evs_core::{ConsumerName, Epoch, FilterVersion, Offset, Partition, Seq, Shard, Slot};
+use evs_core::{ConsumerName, Epoch, FilterVersion, Partition, Seq, Shard, Slot};
 use evs_server::backend::memory::MemoryQueue;
 use evs_server::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
-    Snapshot, Standing, Start, Tail,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
+    ShardState, Snapshot, Standing, Start, Tail,
 };
 use evs_server::ports::{PortError, PortResult};
 use rand::rngs::SmallRng;
@@ -280,7 +280,7 @@ impl DeliveryQueue for FaultyQueue {
         self.through(self.queue.standings(shard, after, max)).await
     }
 
-    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<Checkpoint>> {
         self.through(self.queue.checkpoints(shard)).await
     }
 

@@ -5,10 +5,10 @@
 //! Some worlds in the test; more of them with `EVS_SIMULATION_SEED` and `EVS_SIMULATION_WORLDS`. Taking one of the
 //! rules away on purpose must make it fail, which the other tests show.
 
+mod application;
 #[path = "../crash/checker.rs"]
 mod checker;
 mod faulty;
-mod window;
 mod world;
 
 use std::fmt::Write as _;

@@ -30,15 +30,17 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::application::Application;
 use crate::checker::{self, Produced, Received, Verdict, WANTED, Wanted, must};
 use crate::faulty::{Counts, FaultyQueue, Mutation};
-use crate::window::Window;
 
 const PARTITIONS: u32 = 3;
 const STEPS: u32 = 30;
 /// What one queue keeps where the retention cuts: the sleeper loses more than that, everybody else reads in time.
 const CUT_EVENTS_MAX: u64 = 150;
-const SETTLE: Duration = Duration::from_secs(40);
+const SETTLE: Duration = Duration::from_secs(60);
+/// A mutant may never get there, and one failure is what its test waits for.
+const SETTLE_MUTANT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
@@ -49,6 +51,7 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) struct World {
+    seed: u64,
     dice: SmallRng,
     log: MemoryLog,
     queue: Arc<MemoryQueue>,
@@ -109,6 +112,7 @@ impl World {
         let shards = dice.random_range(1..3);
         let clock = Clock::system();
         let mut world = Self {
+            seed,
             log: MemoryLog::new(PARTITIONS, clock.clone()),
             queue: Arc::new(MemoryQueue::new(shards, 64 * 1024, clock.clone(), seed)),
             filters: Arc::new(MemoryFilters::new(shards, clock)),
@@ -123,6 +127,10 @@ impl World {
         let verdict = world.live().await;
         let counts = *world.counts.lock().unwrap();
         Outcome { seed, verdict, counts, story: world.story }
+    }
+
+    fn settle(&self) -> Duration {
+        if self.mutation.is_some() { SETTLE_MUTANT } else { SETTLE }
     }
 
     fn tell(&mut self, text: impl Into<String>) {
@@ -314,7 +322,8 @@ impl World {
     fn tail(&mut self, client: &Client, id: &str, name: &str) -> Tail {
         let received = Arc::new(Mutex::new(Received::default()));
         let dice = SmallRng::seed_from_u64(self.dice.random());
-        let task = tokio::spawn(follow(client.clone(), id.to_owned(), name.to_owned(), received.clone(), dice));
+        let who = (id.to_owned(), name.to_owned(), self.seed);
+        let task = tokio::spawn(follow(client.clone(), who, self.cut, received.clone(), dice));
         Tail { name: name.to_owned(), received, task }
     }
 
@@ -351,14 +360,16 @@ impl World {
 
     async fn judge(&mut self, client: &Client, subscribers: Vec<Subscriber>, sleeper: Subscriber) -> Verdict {
         let mut verdict = Verdict::default();
-        let deadline = Instant::now() + SETTLE;
+        let deadline = Instant::now() + self.settle();
         for subscriber in &subscribers {
             let must = must(&self.produced, &subscriber.wanted);
             for consumer in &subscriber.consumers {
                 loop {
-                    let ids: HashSet<u64> = consumer.received.lock().unwrap().ids.iter().copied().collect();
+                    let Received { ids, cut, .. } = consumer.received.lock().unwrap().clone();
+                    let ids: HashSet<u64> = ids.into_iter().collect();
+                    let missing = must.iter().filter(|id| !ids.contains(id)).count() as u64;
                     // A mutant may never get there: then there is no need to wait for the others.
-                    if must.iter().all(|id| ids.contains(id)) || Instant::now() > deadline {
+                    if missing <= cut || Instant::now() > deadline {
                         break;
                     }
                     sleep(Duration::from_millis(20)).await;
@@ -389,11 +400,9 @@ impl World {
         let must = must(&self.produced, &sleeper.wanted);
         let mut deliveries = client.subscribe(&sleeper.id, Options::default()).unwrap();
         let (mut ids, mut told) = (HashSet::new(), 0_u64);
-        let deadline = tokio::time::Instant::now() + SETTLE;
-        let last = self.produced.iter().map(|event| event.id).max().unwrap_or(0);
-        let mut newest: HashSet<u64> = self.produced.iter().rev().take(5).map(|event| event.id).collect();
-        newest.insert(last);
-        while !newest.iter().all(|id| ids.contains(id)) {
+        let deadline = tokio::time::Instant::now() + self.settle();
+        let missing = |ids: &HashSet<u64>| must.iter().filter(|id| !ids.contains(id)).count() as u64;
+        while missing(&ids) > told {
             let Ok(item) = tokio::time::timeout_at(deadline, deliveries.next()).await else { break };
             match item {
                 Some(Ok(StreamItem::Event(delivery))) => {
@@ -411,7 +420,7 @@ impl World {
                 Some(Err(_)) | None => break,
             }
         }
-        let missing = must.iter().filter(|id| !ids.contains(id)).count() as u64;
+        let missing = missing(&ids);
         self.tell(format!("the sleeper got {} of {}, {told} were told as lost", ids.len(), must.len()));
         if missing > told {
             verdict.lost += missing - told;
@@ -426,16 +435,23 @@ fn client(address: SocketAddr) -> Client {
 }
 
 /// Follows one queue; now and then dies and comes back with the cursor that it stored.
-async fn follow(client: Client, id: String, name: String, received: Arc<Mutex<Received>>, mut dice: SmallRng) {
-    let mut window = Window::default();
+async fn follow(
+    client: Client,
+    (id, name, seed): (String, String, u64),
+    cut: bool,
+    received: Arc<Mutex<Received>>,
+    mut dice: SmallRng,
+) {
+    let mut application = Application { cut, cursor: None };
     loop {
-        let options = Options { consumer: Some(name.clone()), cursor: window.cursor.clone(), ..Options::default() };
+        let options =
+            Options { consumer: Some(name.clone()), cursor: application.cursor.clone(), ..Options::default() };
         let Ok(mut deliveries) = client.subscribe(&id, options) else { return };
         for _ in 0..dice.random_range(10..200_u32) {
             let item = match deliveries.next().await {
                 Some(Ok(item)) => item,
                 ended => {
-                    println!("{id}/{name}: {ended:?}");
+                    println!("world {seed}, {id}/{name}: {ended:?}");
                     sleep(Duration::from_millis(50)).await;
                     break;
                 }
@@ -443,9 +459,9 @@ async fn follow(client: Client, id: String, name: String, received: Arc<Mutex<Re
             if std::env::var("EVS_SIMULATION_TRACE").is_ok()
                 && !matches!(item, StreamItem::Event(_) | StreamItem::Checkpoint { .. })
             {
-                println!("{id}/{name}: {item:?}");
+                println!("world {seed}, {id}/{name}: {item:?}");
             }
-            window.handle(&item, &deliveries, &received);
+            application.handle(&item, &deliveries, &received);
         }
     }
 }

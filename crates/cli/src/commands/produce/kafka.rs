@@ -1,15 +1,22 @@
-//! Straight to Kafka: idempotent, acknowledged by all replicas, keyed by the user.
+//! Straight to Kafka: idempotent, acknowledged by all replicas, keyed by the user and partitioned as the Java clients do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evs_core::Event;
-use futures_util::future::join_all;
 use rdkafka::ClientConfig;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
 use super::sink::Outcome;
 use super::source::Record;
 use crate::exit::{ExitStatus, Failure};
+
+/// A broker that makes topics by itself needs a moment for it.
+const TOPIC_APPEARS: Duration = Duration::from_secs(5);
+/// While the producer's queue is full it is looked at this often.
+const QUEUE_FULL: Duration = Duration::from_millis(5);
+/// Larger than any event with its key; what the topic takes is the topic's business.
+const RECORD_BYTES_MAX: &str = "2097152";
 
 pub(super) struct Kafka {
     producer: FutureProducer,
@@ -17,49 +24,119 @@ pub(super) struct Kafka {
 }
 
 impl Kafka {
-    pub(super) fn connect(brokers: &str, topic: &str, properties: &[String]) -> Result<Self, Failure> {
+    /// Asks for the topic first: a wrong address or name is told at once and not after a timeout.
+    pub(super) async fn connect(
+        brokers: &str,
+        topic: &str,
+        properties: &[String],
+        give_up_after: Duration,
+    ) -> Result<Self, Failure> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", brokers)
             .set("client.id", "evs-produce")
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set("message.max.bytes", RECORD_BYTES_MAX)
             .set("compression.type", "lz4")
-            .set("linger.ms", "5");
+            .set("linger.ms", "5")
+            .set("delivery.timeout.ms", give_up_after.as_millis().clamp(100, 3_600_000).to_string());
         for property in properties {
             let (name, value) = property.split_once('=').ok_or_else(|| {
                 Failure::usage(format!("-X {property:?} is not NAME=VALUE"))
-                    .hint("for example -X compression.type=zstd")
+                    .hint("for example -X compression.type=gzip")
             })?;
             config.set(name, value);
         }
-        let producer = config
+        let producer: FutureProducer = config
             .create()
             .map_err(|error| Failure::usage(format!("librdkafka does not take this configuration: {error}")))?;
+        let (asking, asked, of) = (producer.clone(), topic.to_owned(), brokers.to_owned());
+        tokio::task::spawn_blocking(move || find_topic(&asking, &of, &asked, give_up_after))
+            .await
+            .map_err(|error| Failure::new(ExitStatus::Failure, error.to_string()))??;
         Ok(Self { producer, topic: topic.to_owned() })
     }
 
     /// The producer repeats and keeps the order by itself; it reports when it knows.
     pub(super) async fn send(&self, batch: Vec<Record>, give_up_after: Duration) -> Outcome {
-        let sends = batch.iter().map(|record| {
-            let key = Event::trusted(record.bytes.clone()).user_id().map(|user| user.into_owned()).unwrap_or_default();
-            async move {
-                let message = FutureRecord::to(&self.topic).key(key.as_bytes()).payload(record.bytes.as_ref());
-                self.producer.send(message, give_up_after).await.map_err(|(error, _)| error)
-            }
-        });
         let mut outcome = Outcome::default();
-        for result in join_all(sends).await {
-            match result {
-                Ok(_) => outcome.accepted += 1,
+        let deadline = Instant::now() + give_up_after;
+        let mut deliveries = Vec::with_capacity(batch.len());
+        for record in &batch {
+            let event = Event::trusted(record.bytes.clone());
+            let key = event.user_id();
+            // One after the other into the queue, so that events of one user keep their order.
+            let queued = loop {
+                let mut message = FutureRecord::to(&self.topic).payload(record.bytes.as_ref());
+                if let Some(key) = &key {
+                    message = message.key(key.as_bytes());
+                }
+                match self.producer.send_result(message) {
+                    Ok(delivery) => break Ok(delivery),
+                    Err((error, _)) if is_full(&error) && Instant::now() < deadline => {
+                        tokio::time::sleep(QUEUE_FULL).await;
+                    }
+                    Err((error, _)) => break Err(error),
+                }
+            };
+            match queued {
+                Ok(delivery) => deliveries.push((record, delivery)),
                 Err(error) => {
-                    outcome.failure.get_or_insert_with(|| {
-                        Failure::new(ExitStatus::Unreachable, format!("Kafka did not take an event: {error}"))
-                            .hint("are --brokers and --topic right? `evs doctor` and kcat look closer")
-                    });
+                    fail(&mut outcome, record, &error);
+                    break;
                 }
             }
         }
+        for (record, delivery) in deliveries {
+            match delivery.await {
+                Ok(Ok(_)) => outcome.accepted += 1,
+                Ok(Err((error, _))) => fail(&mut outcome, record, &error),
+                Err(_) => fail(&mut outcome, record, &KafkaError::Canceled),
+            }
+        }
         outcome
+    }
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+/// What is too large concerns one event; everything else concerns all that follow.
+fn fail(outcome: &mut Outcome, record: &Record, error: &KafkaError) {
+    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+        let reason = format!("{} bytes are more than the topic takes", record.bytes.len());
+        outcome.refused.push((record.clone(), reason));
+        return;
+    }
+    outcome.failure.get_or_insert_with(|| {
+        Failure::new(ExitStatus::Unreachable, format!("Kafka did not take an event: {error}"))
+            .hint("are all replicas of the topic in sync? The broker's log says more")
+    });
+}
+
+fn find_topic(producer: &FutureProducer, brokers: &str, topic: &str, patience: Duration) -> Result<(), Failure> {
+    let started = Instant::now();
+    loop {
+        let metadata = producer.client().fetch_metadata(Some(topic), patience).map_err(|error| {
+            Failure::new(ExitStatus::Unreachable, format!("Kafka at {brokers} does not answer: {error}"))
+                .hint("is --brokers right? Secured brokers need -X security.protocol=… and a build with kafka-ssl")
+        })?;
+        let error = metadata.topics().first().and_then(|found| found.error());
+        match error.map(RDKafkaErrorCode::from) {
+            None => return Ok(()),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                let message = format!("this user may not write to the topic {topic:?}");
+                return Err(Failure::new(ExitStatus::Unauthorized, message));
+            }
+            Some(code) if started.elapsed() > TOPIC_APPEARS.min(patience) => {
+                let message = format!("the topic {topic:?} cannot be used: {code}");
+                return Err(Failure::new(ExitStatus::NotFound, message)
+                    .hint("evs-server makes its topic at the start, if the broker allows it; --topic names another"));
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
     }
 }

@@ -48,6 +48,18 @@ pub(super) struct State {
     pub(super) failed: Option<String>,
 }
 
+impl State {
+    /// Signals go before batches, except that a partition's last batches go before the word that it cannot go on.
+    fn next_signal(&mut self) -> Option<LogSignal> {
+        let waits = |signal: &LogSignal| match signal {
+            LogSignal::OutOfRange { partition, .. } => self.batches.iter().any(|batch| batch.partition == *partition),
+            _ => false,
+        };
+        let at = self.signals.iter().position(|signal| !waits(signal))?;
+        self.signals.remove(at)
+    }
+}
+
 impl Mailbox {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -75,6 +87,12 @@ impl Mailbox {
         Ok(())
     }
 
+    /// The last batch of a partition that cannot go on, whether there is room or not.
+    pub(super) fn last_batch(&self, batch: LogBatch) {
+        self.lock().batches.push_back(batch);
+        self.filled.notify_one();
+    }
+
     /// Drops the batches of a partition that was revoked, released or started anew.
     pub(super) fn forget(&self, partition: Partition) {
         self.lock().batches.retain(|batch| batch.partition != partition);
@@ -95,7 +113,7 @@ impl Mailbox {
         let mut state = self.lock();
         // Whoever asks for the next signal is done with the last.
         state.draining = 0;
-        let signal = state.signals.pop_front();
+        let signal = state.next_signal();
         if matches!(signal, Some(LogSignal::Revoked(_))) {
             state.draining += 1;
         }

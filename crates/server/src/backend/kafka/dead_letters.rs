@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use evs_core::Partition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Message, Offset as KafkaOffset, TopicPartitionList};
@@ -19,15 +20,31 @@ const LOOK_BACK: u64 = 10_000;
 /// A producer whose queue is full for so long has lost its broker.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Writes a dead letter and waits until it is durable.
+/// Writes a dead letter and waits until it is durable. What is larger than the topic takes is noted without its bytes,
+/// which lie at its position for as long as the log keeps them: a partition must not stand for ever.
 pub(super) async fn bury(producer: &FutureProducer, topic: &str, letter: &DeadLetter) -> PortResult<()> {
+    match send(producer, topic, letter).await {
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            let detail = format!(
+                "{} (its {} bytes are more than the dead-letter topic takes; they are in the event log)",
+                letter.detail,
+                letter.payload.len()
+            );
+            let note = DeadLetter { detail, payload: Bytes::new(), ..letter.clone() };
+            send(producer, topic, &note).await.map_err(port_error)
+        }
+        sent => sent.map_err(port_error),
+    }
+}
+
+async fn send(producer: &FutureProducer, topic: &str, letter: &DeadLetter) -> Result<(), KafkaError> {
     let key = record::letter_key(letter);
     let record = FutureRecord::to(topic)
         .key(&key)
         .payload(&letter.payload[..])
         .partition(0)
         .headers(record::letter_headers(letter));
-    producer.send(record, QUEUE_TIMEOUT).await.map_err(|(error, _)| port_error(error))?;
+    producer.send(record, QUEUE_TIMEOUT).await.map_err(|(error, _)| error)?;
     Ok(())
 }
 

@@ -66,10 +66,18 @@ impl ConsumerContext for Context {
         match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 tracing::info!(?partitions, "the group gives partitions");
+                // What the client has, and what it is given, is all that the group leaves with us: of a partition that
+                // was granted and not started, or released, it never says that it took it, and gives it anew.
+                let mut held = self.held();
+                let now: BTreeSet<Partition> = held.assigned.keys().chain(&partitions).copied().collect();
+                let before = std::mem::replace(&mut held.granted, now.clone());
+                drop(held);
+                for partition in before.difference(&now) {
+                    self.mailbox.forget(*partition);
+                    self.mailbox.signal(LogSignal::Revoked(*partition));
+                }
                 for partition in partitions {
-                    if self.held().granted.insert(partition) {
-                        self.mailbox.signal(LogSignal::Assigned(partition));
-                    }
+                    self.mailbox.signal(LogSignal::Assigned(partition));
                 }
                 // The client is given nothing yet, and must be told so for the rebalance to go on.
                 if let Err(error) = consumer.incremental_assign(&nothing) {
@@ -316,6 +324,10 @@ impl Thread {
         self.released.remove(&partition);
         self.open.remove(&partition);
         self.mailbox.forget(partition);
+        self.unassign(partition)
+    }
+
+    fn unassign(&self, partition: Partition) -> Result<(), String> {
         if self.consumer.context().held().assigned.remove(&partition).is_some() {
             let mut list = TopicPartitionList::new();
             list.add_partition(&self.log.shared.topic, kafka_partition(partition));
@@ -355,7 +367,8 @@ impl Thread {
         }
     }
 
-    /// The error does not say which partition cannot go on, so all are compared with what Kafka holds.
+    /// The error does not say which partition cannot go on, so all are compared with what Kafka holds. What was read of
+    /// it before is still handed over, so that the gap is no larger than it must be.
     fn find_out_of_range(&mut self) -> Result<(), String> {
         let assigned: Vec<Partition> = self.consumer.context().held().assigned.keys().copied().collect();
         for partition in assigned {
@@ -364,9 +377,11 @@ impl Thread {
             let (low, high) =
                 range(&self.consumer, &self.log.shared.topic, partition).map_err(|error| error.to_string())?;
             if want < low || want > high {
-                self.hand_over();
-                self.take_back(partition)?;
                 let (want, low, high) = (Offset(want), Offset(low), Offset(high));
+                if let Some(Open { events, .. }) = self.open.remove(&partition) {
+                    self.mailbox.last_batch(LogBatch { partition, from: Offset(at), to: want, events });
+                }
+                self.unassign(partition)?;
                 self.mailbox.signal(LogSignal::OutOfRange { partition, want, low, high });
             }
         }

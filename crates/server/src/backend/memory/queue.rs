@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
-    Snapshot, Standing, Start, Tail,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
+    ShardState, Snapshot, Standing, Start, Tail,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -54,14 +54,15 @@ struct ShardData {
     min_version: FilterVersion,
     log: BTreeMap<u64, Arc<Entry>>,
     base: BTreeMap<Slot, u64>,
-    checkpoints: BTreeMap<Partition, Checkpoint>,
+    checkpoints: BTreeMap<Partition, Ownership>,
     queues: BTreeMap<Slot, Queue>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Checkpoint {
+struct Ownership {
     owner: u64,
-    next: Option<Offset>,
+    /// What the appends have covered: from, to.
+    covers: Option<(Offset, Offset)>,
 }
 
 /// What is held beside the log for one slot.
@@ -180,7 +181,7 @@ impl ShardData {
         if checkpoint.owner != append.owner {
             return Appended::Fenced;
         }
-        if let Some(next) = checkpoint.next {
+        if let Some((_, next)) = checkpoint.covers {
             if next >= append.to {
                 return Appended::AlreadyApplied;
             }
@@ -194,7 +195,8 @@ impl ShardData {
         if append.entry.is_some() && self.log_bytes >= log_bytes_max {
             return Appended::Full;
         }
-        checkpoint.next = Some(append.to);
+        let first = checkpoint.covers.map_or(append.from, |(first, _)| first);
+        checkpoint.covers = Some((first, append.to));
         let id = append.entry.map(|entry| {
             self.top += 1;
             self.log_bytes += stored_bytes(&entry);
@@ -383,14 +385,14 @@ impl DeliveryQueue for MemoryQueue {
             }
             let checkpoint = data.checkpoints.entry(partition).or_default();
             checkpoint.owner += 1;
-            Some(Claim { owner: checkpoint.owner, next: checkpoint.next })
+            Some(Claim { owner: checkpoint.owner, next: checkpoint.covers.map(|(_, next)| next) })
         })
     }
 
-    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<Checkpoint>> {
         self.step(shard, |data| {
-            let known = data.checkpoints.iter();
-            known.filter_map(|(partition, checkpoint)| Some((*partition, checkpoint.next?))).collect()
+            let known = data.checkpoints.iter().filter_map(|(partition, known)| Some((*partition, known.covers?)));
+            known.map(|(partition, (first, next))| Checkpoint { partition, first, next }).collect()
         })
     }
 

@@ -15,8 +15,8 @@ use super::record::{StreamEntry, damaged, pack, spilled, value};
 use super::scripts::{Digests, Script};
 use super::{BLOCK_MAX, RedisQueue, asks_for_contact, port_error};
 use crate::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
-    Snapshot, Standing, Start, Tail,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
+    ShardState, Snapshot, Standing, Start, Tail,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -505,10 +505,15 @@ impl DeliveryQueue for RedisQueue {
         self.standings_of(shard, &slots).await
     }
 
-    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<Checkpoint>> {
         let answer = self.call(&self.reads, shard, Script::Checkpoints, |_| {});
-        let rows: Vec<(u32, u64)> = value(answer.await?)?;
-        Ok(rows.into_iter().map(|(partition, next)| (Partition(partition), Offset(next))).collect())
+        let rows: Vec<(u32, u64, u64)> = value(answer.await?)?;
+        let of_row = |(partition, first, next)| Checkpoint {
+            partition: Partition(partition),
+            first: Offset(first),
+            next: Offset(next),
+        };
+        Ok(rows.into_iter().map(of_row).collect())
     }
 
     async fn consumers(&self, shard: Shard, slot: Slot) -> PortResult<Vec<ConsumerState>> {

@@ -23,8 +23,8 @@ use super::event_log::decode_segment;
 use super::{Db, WHAT, number, port_error};
 use crate::clock::Clock;
 use crate::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention, ShardState,
-    Snapshot, Standing, Start, Tail,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
+    ShardState, Snapshot, Standing, Start, Tail,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -297,11 +297,16 @@ impl DeliveryQueue for SqliteQueue {
         Ok(answer.0)
     }
 
-    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<(Partition, Offset)>> {
-        let sql = "SELECT partition, next_offset FROM checkpoints WHERE shard = ?1 AND next_offset IS NOT NULL";
+    async fn checkpoints(&self, shard: Shard) -> PortResult<Vec<Checkpoint>> {
+        let sql = "SELECT partition, COALESCE(first_offset, 0) AS first_offset, next_offset FROM checkpoints \
+                   WHERE shard = ?1 AND next_offset IS NOT NULL";
         let rows = sqlx::query(sql).bind(shard.0).fetch_all(&self.db.readers).await;
         let rows = rows.map_err(|error| port_error(&error))?;
-        let of_row = |row: &SqliteRow| (Partition(number(row, "partition") as u32), Offset(number(row, "next_offset")));
+        let of_row = |row: &SqliteRow| Checkpoint {
+            partition: Partition(number(row, "partition") as u32),
+            first: Offset(number(row, "first_offset")),
+            next: Offset(number(row, "next_offset")),
+        };
         Ok(rows.iter().map(of_row).collect())
     }
 

@@ -116,8 +116,9 @@ impl Pump {
                 state.starved = max == 0;
                 if state.takes_deliveries() && max > 0 {
                     let (next, after) = (state.session.next(), state.place);
+                    let ends = state.session.is_catching_up().then(Vec::new);
                     drop(state);
-                    self.wants.push(Want { connection, next, after, max, look: Look::CaughtUp });
+                    self.wants.push(Want { connection, next, after, max, ends, look: Look::CaughtUp });
                 } else {
                     self.dispatcher.note(&connection, &state, false);
                 }
@@ -157,6 +158,9 @@ impl Pump {
                     } else {
                         Look::Older
                     };
+                    if let (Some(ends), Look::CaughtUp | Look::Found { all: true, .. }) = (&mut want.ends, &want.look) {
+                        ends.extend_from_slice(hot.window.ends());
+                    }
                 }
             });
             if seen.is_none() {
@@ -170,7 +174,8 @@ impl Pump {
         let now_ms = self.dispatcher.clock.now_ms();
         let (mut sent, mut observed) = (0, None);
         for want in std::mem::take(&mut self.wants) {
-            let Want { connection, look, .. } = want;
+            let Want { connection, look, ends, .. } = want;
+            let ends = ends.unwrap_or_default();
             let mut state = connection.lock();
             if !state.takes_deliveries() {
                 continue;
@@ -184,6 +189,7 @@ impl Pump {
                     tokio::spawn(store::read(connection));
                 }
                 Look::CaughtUp => {
+                    state.session.raise_to_ends(&ends);
                     if let Some(frame) = state.session.caught_up() {
                         connection.write_frame(&mut state, &frame);
                     }
@@ -199,7 +205,7 @@ impl Pump {
                         let wanted = || wants_event(&connection, &event.body);
                         let bytes = event.body.len();
                         match state.session.deliver(delivery.seq, at, bytes, &self.dispatcher.limits, wanted) {
-                            Verdict::Send => {
+                            Verdict::Send { after } => {
                                 state.place = Some(delivery.place);
                                 let filters = delivery.entry.filters(&delivery.route);
                                 let cursor = || state.session.cursor().to_string();
@@ -207,7 +213,8 @@ impl Pump {
                                 encode::put_event(
                                     &mut self.buffer,
                                     format,
-                                    delivery.seq.0,
+                                    (delivery.seq.0, after),
+                                    at,
                                     filters,
                                     &event.body,
                                     cursor,
@@ -238,16 +245,15 @@ impl Pump {
                         }
                     }
                     let live = all && !rest;
+                    if live {
+                        state.session.raise_to_ends(&ends);
+                    }
                     if let Some(frame) = state.session.caught_up() {
                         connection.put_frame(&state, &mut self.buffer, &frame);
                     }
                     if state.session.checkpoint_due(now_ms) {
                         let frame = state.session.checkpoint(now_ms);
                         connection.put_frame(&state, &mut self.buffer, &frame);
-                    }
-                    if self.buffer.is_empty() {
-                        // Everything was skipped: an ack of its own moves the position.
-                        self.dispatcher.acks.moved(&connection);
                     }
                     connection.write(&mut state, &self.buffer);
                     drop(spans);

@@ -24,7 +24,10 @@ pub(super) fn check(filter: &Filter, app: &App) -> ApiResult<()> {
     }
     let (present, max) = (app.activity.index().unindexable_filters, app.limits.config().unindexable_filters_max);
     if cost.indexability == Indexability::Scanned && present >= max {
-        let detail = format!("this filter must be tried on every event, and there are {present} such filters already");
+        let detail = format!(
+            "this filter must be tried on every event, and there are {present} such filters already, of {max} that \
+             limit_unindexable_filters allows"
+        );
         return Err(ApiError::refused("too_many_scanned", detail).with_hint(SCANNED_HINT));
     }
     Ok(())

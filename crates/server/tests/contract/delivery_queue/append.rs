@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evs_core::{FilterVersion, Offset, Partition, Shard};
 use evs_server::ports::DeliveryQueue;
-use evs_server::ports::delivery_queue::{Append, Appended};
+use evs_server::ports::delivery_queue::{Append, Appended, Checkpoint};
 
 use super::{LOG_BYTES_MAX, SHARD, SHARDS, ZERO, claim, compact_all};
 
@@ -149,16 +149,20 @@ pub(crate) async fn partitions_and_shards_have_their_own_checkpoints(queue: &dyn
     one.append(queue, 40, 41, &[1]).await;
     other_shard.append(queue, 7, 8, &[1]).await;
     let mut known = queue.checkpoints(SHARD).await.unwrap();
-    known.sort_unstable();
-    assert_eq!(known, [(ZERO, Offset(3)), (Partition(1), Offset(41))]);
-    for (shard, partition, next) in [(SHARD, ZERO, 3), (SHARD, Partition(1), 41), (Shard(1), ZERO, 8)] {
+    known.sort_unstable_by_key(|checkpoint| checkpoint.partition);
+    let covers = |partition, first, next| Checkpoint { partition, first: Offset(first), next: Offset(next) };
+    assert_eq!(known, [covers(ZERO, 0, 3), covers(Partition(1), 40, 41)]);
+    one.append(queue, 41, 45, &[1]).await;
+    let known = queue.checkpoints(SHARD).await.unwrap();
+    assert!(known.contains(&covers(Partition(1), 40, 45)), "the first offset stays: {known:?}");
+    for (shard, partition, next) in [(SHARD, ZERO, 3), (SHARD, Partition(1), 45), (Shard(1), ZERO, 8)] {
         let epoch = queue.state(shard).await.unwrap().epoch;
         let claim = queue.claim(shard, epoch, partition).await.unwrap().unwrap();
         assert_eq!(claim.next, Some(Offset(next)));
     }
     let epoch = zero.epoch;
     assert_eq!(queue.claim(SHARD, epoch, Partition(2)).await.unwrap().unwrap().next, None, "never seen");
-    assert_eq!(queue.state(SHARD).await.unwrap().top, 2);
+    assert_eq!(queue.state(SHARD).await.unwrap().top, 3);
     assert_eq!(queue.state(Shard(1)).await.unwrap().top, 1);
 }
 

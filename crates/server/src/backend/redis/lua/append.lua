@@ -19,5 +19,6 @@ if #entry > 0 then
   redis.call('RPUSH', p .. 'sizes', #entry)
   redis.call('HSET', meta, 'top', top, 'bytes', tonumber(s[6]) + #entry)
 end
+if not next then redis.call('HSET', p .. 'checkpoints', 'f' .. ARGV[3], ARGV[4]) end
 redis.call('HSET', p .. 'checkpoints', 'n' .. ARGV[3], ARGV[5])
 return { 'applied', top }

@@ -64,10 +64,13 @@ pub(super) async fn append(
             .execute(&mut *connection)
             .await?;
     }
-    sqlx::query("UPDATE checkpoints SET next_offset = ?3 WHERE shard = ?1 AND partition = ?2")
+    let sql = "UPDATE checkpoints SET first_offset = CASE WHEN next_offset IS NULL THEN ?4 ELSE first_offset END, \
+               next_offset = ?3 WHERE shard = ?1 AND partition = ?2";
+    sqlx::query(sql)
         .bind(shard.0)
         .bind(append.partition.0)
         .bind(append.to.0 as i64)
+        .bind(append.from.0 as i64)
         .execute(&mut *connection)
         .await?;
     Ok((Appended::Applied { id }, state))

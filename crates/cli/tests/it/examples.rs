@@ -1,0 +1,71 @@
+//! Every command of README and docs is one that the program understands.
+
+use std::path::Path;
+
+use crate::run;
+
+/// The words of a line as a shell reads them, up to a comment, a redirection, or two spaces before an explanation.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote, mut begun) = (Vec::new(), String::new(), None, false);
+    let mut spaces = 0;
+    for c in line.trim().chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), c) => word.push(c),
+            (None, '\'' | '"') => (quote, begun) = (Some(c), true),
+            (None, ' ') => {
+                if begun {
+                    words.push(std::mem::take(&mut word));
+                }
+                (begun, spaces) = (false, spaces + 1);
+                if spaces > 1 {
+                    break;
+                }
+                continue;
+            }
+            (None, '#' | '<' | '>' | '|') if !begun => break,
+            (None, c) => {
+                word.push(c);
+                begun = true;
+            }
+        }
+        spaces = 0;
+    }
+    if begun {
+        words.push(word);
+    }
+    words
+}
+
+#[test]
+fn every_documented_command_is_understood() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let mut tried = 0;
+    for page in pages.chain([root.join("README.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for line in text.lines().filter(|line| line.starts_with("    evs ")) {
+            // A line that lists alternatives is no command.
+            if line.contains('…') || line.contains(" | ") || line.contains('[') && !line.contains('\'') {
+                continue;
+            }
+            let mut words = words(line);
+            words.push("--help".to_owned());
+            let ran = run(&words[1..].iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(ran.status, 0, "{}: {line}\n{}", page.display(), ran.stderr);
+            tried += 1;
+        }
+    }
+    assert!(tried > 20, "only {tried} commands were found");
+}
+
+#[test]
+fn lines_are_read_as_a_shell_reads_them() {
+    assert_eq!(words("    evs tail user_1   # reads"), ["evs", "tail", "user_1"]);
+    assert_eq!(
+        words("    evs filter test --where 'a > 1  ' --since 1h  what it is"),
+        ["evs", "filter", "test", "--where", "a > 1  ", "--since", "1h"]
+    );
+    assert_eq!(words("    evs token inspect < token"), ["evs", "token", "inspect"]);
+}

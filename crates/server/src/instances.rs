@@ -1,0 +1,101 @@
+//! What a process that serves doors, api or gateway, tells the others through the filter store: that it lives, and
+//! how it is. The matcher reports by itself, since filters become active by what it has applied.
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use crate::app::App;
+use crate::config::Role;
+use crate::ports::PortResult;
+use crate::ports::filter_store::InstanceReport;
+
+/// Three may be missed before the instance counts as dead.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// A process with a matcher has two reports: the matcher's under the instance's name, and this one beside it.
+const BESIDE: &str = "+doors";
+
+/// Reports until the process stops.
+pub async fn run(app: App) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // The next tick tries again; readiness tells that the store is away.
+        if let Err(error) = report(&app).await {
+            tracing::debug!(%error, "this instance could not be reported");
+        }
+    }
+}
+
+async fn report(app: &App) -> PortResult<()> {
+    let roles = [Role::Api, Role::Gateway].into_iter().filter(|role| app.config.runs(*role));
+    let problem = app.readers.health().into_iter().find_map(|(shard, health)| {
+        health.err().map(|problem| format!("the delivery log of shard {shard} cannot be followed: {problem}"))
+    });
+    let report = InstanceReport {
+        id: format!("{}{BESIDE}", app.instance),
+        roles: roles.map(|role| role.name().to_owned()).collect(),
+        // What it can answer from; it applies no filters itself.
+        filter_version: app.filters.version().await?.0,
+        connections: u64::try_from(app.metrics.connections.get()).unwrap_or_default(),
+        uptime_s: (app.clock.now_ms() - app.started_ms).max(0) as f64 / 1000.0,
+        problem,
+        age_s: 0.0,
+    };
+    app.filters.report(report).await
+}
+
+/// One report per process, by name. The filter version is the matcher's where there is one.
+#[must_use]
+pub fn by_process(mut reports: Vec<InstanceReport>) -> Vec<InstanceReport> {
+    // The matcher's own report sorts before the one beside it.
+    reports.sort_by(|left, right| left.id.cmp(&right.id));
+    let mut processes: Vec<InstanceReport> = Vec::with_capacity(reports.len());
+    for mut report in reports {
+        report.id.truncate(report.id.trim_end_matches(BESIDE).len());
+        match processes.last_mut() {
+            Some(process) if process.id == report.id => {
+                process.roles.extend(report.roles);
+                process.roles.sort_unstable();
+                process.connections += report.connections;
+                process.problem = process.problem.take().or(report.problem);
+                process.age_s = process.age_s.max(report.age_s);
+            }
+            _ => processes.push(report),
+        }
+    }
+    processes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reports_of_a_process_are_one() {
+        let report = |id: &str, roles: &[&str], filter_version, connections| InstanceReport {
+            id: id.to_owned(),
+            roles: roles.iter().map(|&role| role.to_owned()).collect(),
+            filter_version,
+            connections,
+            ..InstanceReport::default()
+        };
+        let merged = by_process(vec![
+            report("b+doors", &["api", "gateway"], 9, 3),
+            report("c", &["matcher"], 8, 0),
+            report("b", &["matcher"], 7, 0),
+            report("a+doors", &["gateway"], 9, 5),
+        ]);
+        let wanted = [
+            report("a", &["gateway"], 9, 5),
+            report("b", &["api", "gateway", "matcher"], 7, 3),
+            report("c", &["matcher"], 8, 0),
+        ];
+        assert_eq!(merged, wanted);
+    }
+}

@@ -1,0 +1,47 @@
+//! Kafka away at the start, and restarted under clients that stay.
+
+use serde_json::json;
+
+use crate::bed::{Bed, client, follow, fresh_name, http, publish, receive, subscribe, until};
+use crate::own::Own;
+
+#[tokio::test]
+async fn kafka_may_come_later_and_go_for_a_while() {
+    let kafka = Own::start("kafka").await;
+    kafka.stop().await;
+    let mut bed = Bed::new().await;
+    let log = format!("kafka://{}/{}?partitions=2", kafka.address("EVS_TEST_KAFKA"), fresh_name());
+    bed.set("EVS_EVENT_LOG", log);
+    let (api, gateway) = (bed.spawn("api"), bed.spawn("gateway,matcher"));
+    until("readiness names what is away", async || {
+        let Some((503, body)) = api.get("/readyz").await else { return false };
+        body["checks"]["event_log"] == "away" && body["checks"]["delivery_queue"] == "ok"
+    })
+    .await;
+
+    kafka.start_again().await;
+    tokio::join!(api.is_ready(), gateway.is_ready());
+    let client = client(&api, &gateway);
+    subscribe(&client, "reads").await;
+    let mut deliveries = follow(&client, "reads");
+    publish(&client, 0..50).await;
+    assert_eq!(receive(&mut deliveries, 50).await, (0..50).collect::<Vec<_>>(), "the topic was made meanwhile");
+
+    kafka.stop().await;
+    let event = json!({ "user_id": "a", "n": 1_000 });
+    let refused = http().post(format!("{}/events", api.url)).json(&event).send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 503, "nobody acknowledges what Kafka has not");
+    assert!(refused.headers().contains_key("retry-after"));
+
+    kafka.start_again().await;
+    tokio::join!(api.is_ready(), gateway.is_ready());
+    publish(&client, 50..100).await;
+    let mut numbers = receive(&mut deliveries, 50).await;
+    if numbers.contains(&1_000) {
+        // A refused event's fate is unknown: the producer may have brought it over after all.
+        numbers.retain(|n| *n != 1_000);
+        numbers.extend(receive(&mut deliveries, 1).await);
+        numbers.sort_unstable();
+    }
+    assert_eq!(numbers, (50..100).collect::<Vec<_>>());
+}

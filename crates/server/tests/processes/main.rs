@@ -1,0 +1,9 @@
+//! Several server processes on real Kafka, Redis and PostgreSQL: what they show of each other, what they do while one of
+//! the stores is away, and TLS to all of them.
+
+mod bed;
+mod kafka;
+mod own;
+mod postgres;
+mod stats;
+mod tls;

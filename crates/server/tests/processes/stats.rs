@@ -1,0 +1,65 @@
+//! `/stats` shows every process of the installation, whoever is asked.
+
+use std::collections::BTreeMap;
+
+use evs_client::api::stats::Stats;
+
+use crate::bed::{Bed, client, follow, publish, receive, subscribe, until};
+
+#[tokio::test]
+async fn every_instance_is_shown_with_its_role_and_connections() {
+    let mut bed = Bed::new().await;
+    bed.set("EVS_QUEUE_SHARDS", "2");
+    // Both at once, so that a slow start costs its time once.
+    let (api, gateway, both) = tokio::join!(bed.start("api"), bed.start("gateway"), bed.start("matcher,gateway"));
+    let client = client(&api, &gateway);
+    for subscriber in ["reads", "away"] {
+        subscribe(&client, subscriber).await;
+    }
+    let mut deliveries = follow(&client, "reads");
+    publish(&client, 0..40).await;
+    assert_eq!(receive(&mut deliveries, 40).await, (0..40).collect::<Vec<_>>());
+
+    let names = [api.instance().await, gateway.instance().await, both.instance().await];
+    let mut stats = Stats::default();
+    until("all instances are shown, and nothing lags", async || {
+        stats = client.stats().await.unwrap();
+        let seen = stats.instances.iter().map(|it| it.connections).sum::<u64>();
+        stats.instances.len() == 3 && seen == 1 && stats.partitions.iter().all(|it| it.lag == 0)
+    })
+    .await;
+    let shown: BTreeMap<&str, (Vec<&str>, u64, bool)> = stats
+        .instances
+        .iter()
+        .map(|it| (&*it.id, (it.roles.iter().map(String::as_str).collect(), it.connections, it.healthy)))
+        .collect();
+    let wanted = BTreeMap::from([
+        (&*names[0], (vec!["api"], 0, true)),
+        (&*names[1], (vec!["gateway"], 1, true)),
+        (&*names[2], (vec!["gateway", "matcher"], 0, true)),
+    ]);
+    assert_eq!(shown, wanted);
+    assert_eq!((stats.connections, stats.mode.as_str()), (1, "distributed"));
+    assert!(stats.filter_version >= 2);
+    assert!(stats.instances.iter().all(|it| it.filter_version == stats.filter_version), "{:#?}", stats.instances);
+    assert_eq!(stats.partitions.iter().map(|it| it.matched).sum::<u64>(), 40, "{:?}", stats.partitions);
+    assert_eq!(stats.partitions.len(), 2);
+    let epochs: Vec<&str> = stats.shards.iter().map(|it| it.epoch.as_str()).collect();
+    assert!(epochs.len() == 2 && epochs.iter().all(|epoch| !epoch.is_empty()), "{epochs:?}");
+    until("acks are counted, and only who is away has a queue", async || {
+        let shards = client.stats().await.unwrap().shards;
+        shards.iter().map(|it| it.depth).sum::<u64>() == 40
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_process_that_died_is_no_longer_shown() {
+    let bed = Bed::new().await;
+    let (api, mut gateway) = tokio::join!(bed.start("api"), bed.start("gateway"));
+    let client = client(&api, &gateway);
+    let shown = async || client.stats().await.unwrap().instances.len();
+    until("both are shown", async || shown().await == 2).await;
+    gateway.child.kill().await.unwrap();
+    until("one is left", async || shown().await == 1).await;
+}
