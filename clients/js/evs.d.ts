@@ -6,7 +6,9 @@ export interface EventFrame<T = unknown> {
   t: 'event';
   /** Absent for events of a backfill. */
   seq?: number;
-  /** `partition:offset`, in a backfill. */
+  /** The number told before this one, where those between were left out on purpose. */
+  after?: number;
+  /** `partition:offset` in the event log. */
   position?: string;
   filters: number[];
   data: T;
@@ -23,6 +25,7 @@ export interface GapFrame {
 export interface CaughtUpFrame {
   t: 'caught_up';
   seq: number;
+  cursor?: string;
 }
 
 export interface ErrorFrame {
@@ -100,6 +103,7 @@ export declare class Progress {
   epoch: string | null;
   seq: number;
   welcome(frame: { epoch: string; next: number; resumed: string }): void;
-  event(frame: { seq?: number }, skips?: boolean): 'new' | 'seen' | 'hole';
+  event(frame: { seq?: number; after?: number }): 'new' | 'seen' | 'hole';
+  checkpoint(frame: { seq: number }): void;
   gap(frame: { to?: number }): void;
 }

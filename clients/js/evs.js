@@ -45,13 +45,18 @@ export class Progress {
     }
   }
 
-  /** 'new', 'seen', or 'hole': a number is missing that no gap frame has told of. */
-  event(frame, skips = false) {
+  /** 'new', 'seen', or 'hole': a number is missing that the server has neither told nor left out on purpose. */
+  event(frame) {
     if (frame.seq === undefined) return 'new';
     if (frame.seq <= this.seq) return 'seen';
-    if (frame.seq !== this.seq + 1 && !skips) return 'hole';
+    if (frame.seq !== this.seq + 1 && frame.after !== this.seq) return 'hole';
     this.seq = frame.seq;
     return 'new';
+  }
+
+  /** Everything up to here was sent, or left out on purpose. */
+  checkpoint(frame) {
+    this.seq = Math.max(this.seq, frame.seq);
   }
 
   gap(frame) {
@@ -205,11 +210,12 @@ export class Subscription {
         if (frame.to !== undefined && this.options.ack !== 'manual') this.ack(frame.to);
         break;
       case 'caught_up':
+        this.checkpoint(frame);
         this.enter('live');
         this.call('onCaughtUp', frame);
         break;
       case 'checkpoint':
-        this.remember(frame.cursor);
+        this.checkpoint(frame);
         break;
       case 'error':
         this.call('onError', frame);
@@ -239,8 +245,7 @@ export class Subscription {
   }
 
   event(frame) {
-    // A further condition leaves numbers out without a frame.
-    switch (this.progress.event(frame, Boolean(this.options.where))) {
+    switch (this.progress.event(frame)) {
       case 'seen':
         return;
       case 'hole':
@@ -252,6 +257,12 @@ export class Subscription {
     }
     this.call('onEvent', frame);
     if (frame.seq !== undefined && this.options.ack !== 'manual') this.ack(frame.seq);
+  }
+
+  checkpoint(frame) {
+    this.progress.checkpoint(frame);
+    if (frame.cursor !== undefined) this.remember(frame.cursor);
+    if (this.options.ack !== 'manual') this.ack(frame.seq);
   }
 
   remember(cursor) {

@@ -112,7 +112,7 @@ fn append(store: &mut Store, model: &mut Model, events: &[Vec<u32>]) -> (u64, Ar
             continue;
         }
         builder.event(Offset(offset), 3, Bytes::from(format!("{{\"n\":{offset}}}")));
-        if offset % 3 == 0 {
+        if offset.is_multiple_of(3) {
             builder.trace(Trace { trace_id: [offset as u8 + 1; 16], span_id: [7; 8] });
         }
         for slot in slots {

@@ -121,7 +121,6 @@ impl Server {
                 }
             }
         }
-        let hearing = tokio::spawn(notices::run(app.clone()));
         if app.config.runs(Role::Api) || app.config.runs(Role::Gateway) {
             let app = app.clone();
             roles.spawn(async move {
@@ -129,6 +128,7 @@ impl Server {
                 ("report", Ok(()))
             });
         }
+        let hearing = tokio::spawn(notices::run(app.clone()));
         app.oplog.write(Level::Info, "started", None, format!("instance {} started", app.instance));
         let mut failure = None;
         tokio::select! {

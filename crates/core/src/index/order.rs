@@ -15,10 +15,13 @@ pub(super) fn sort(matches: &mut Vec<Match>, spare: &mut Vec<Match>) {
         matches.sort_unstable();
         return;
     }
-    let slots = matches.iter().map(|m| u64::from(m.target.slot.0)).max().unwrap_or_default() + 1;
-    let shards = matches.iter().map(|m| u64::from(m.target.shard.0)).max().unwrap_or_default() + 1;
+    let (shard, slot) = matches.iter().fold((0, 0), |(shard, slot), m| {
+        (shard.max(u64::from(m.target.shard.0)), slot.max(u64::from(m.target.slot.0)))
+    });
+    let slots = slot + 1;
     let key = |m: &Match| u64::from(m.target.shard.0) * slots + u64::from(m.target.slot.0);
-    let bits = u64::BITS - (slots * shards - 1).leading_zeros();
+    let bits = u64::BITS - ((shard + 1) * slots - 1).leading_zeros();
+    spare.resize(matches.len(), matches[0]);
     for pass in 0..bits.div_ceil(DIGIT_BITS) {
         #[expect(clippy::cast_possible_truncation, reason = "only the digit is meant")]
         let digit = |m: &Match| (key(m) >> (pass * DIGIT_BITS)) as usize % DIGITS;
@@ -30,7 +33,6 @@ pub(super) fn sort(matches: &mut Vec<Match>, spare: &mut Vec<Match>) {
         for place in &mut places {
             sum += std::mem::replace(place, sum);
         }
-        spare.clone_from(matches);
         for m in matches.iter() {
             let place = &mut places[digit(m)];
             spare[*place as usize] = *m;

@@ -57,9 +57,16 @@ impl<'a> Search<'a> {
             return self.leaf(view, layout, view.admitted(layout, most), each);
         }
         let last = if layout.order.is_some() { view.leaf_for(most) } else { view.count() - 1 };
-        for (at, leaf) in view.column(0)[..=last].iter().enumerate() {
-            let Some(leaf) = self.snapshot.chunks.view(*leaf) else { continue };
-            let admitted = if at < last { leaf.count() } else { leaf.admitted(layout, most) };
+        // The next leaf is fetched before the present one is read, so that its miss overlaps the reading.
+        let chunks = &self.snapshot.chunks;
+        let fetch = |leaf: ChunkId| chunks.view(leaf).map(|leaf| (leaf, leaf.count()));
+        let leaves = &view.column(0)[..=last];
+        let mut next = fetch(leaves[0]);
+        for at in 0..leaves.len() {
+            let leaf = next;
+            next = leaves.get(at + 1).and_then(|leaf| fetch(*leaf));
+            let Some((leaf, count)) = leaf else { continue };
+            let admitted = if at < last { count } else { leaf.admitted(layout, most) };
             self.leaf(leaf, layout, admitted, each);
         }
     }

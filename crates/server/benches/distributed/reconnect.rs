@@ -35,7 +35,7 @@ pub(crate) async fn run(scale: Scale) {
             produce(&installation.producer(), &installation.topic, 1_000, events, |_| "any".to_owned()).await;
             let queue = installation.redis.queue().await;
             let matched = async || {
-                queue.checkpoints(Shard(0)).await.is_ok_and(|all| all.iter().any(|(_, next)| next.0 == events))
+                queue.checkpoints(Shard(0)).await.is_ok_and(|all| all.iter().any(|of| of.next.0 == events))
             };
             until("the events are matched", matched).await;
         }

@@ -89,7 +89,9 @@ impl Redis {
     }
 
     pub(crate) async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
-        redis::Client::open(self.url.as_str())?.get_multiplexed_async_connection().await
+        // A busy machine is no reason to give up.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
+        redis::Client::open(self.url.as_str())?.get_multiplexed_async_connection_with_config(&config).await
     }
 
     /// Time on processors so far, as Redis says: finer than the system's ticks.

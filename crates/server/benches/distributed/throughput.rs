@@ -44,7 +44,7 @@ async fn measure(events: u64, partitions: u32, matchers: usize) {
     let queue = installation.redis.queue().await;
     let done = async || -> u64 {
         let checkpoints = queue.checkpoints(Shard(0)).await.unwrap_or_default();
-        checkpoints.iter().map(|(_, next)| next.0).sum()
+        checkpoints.iter().map(|of| of.next.0).sum()
     };
     // A first event per partition at least: the partitions are claimed and shared out.
     let warm = 2_000;

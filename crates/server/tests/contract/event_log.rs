@@ -51,7 +51,7 @@ macro_rules! event_log_contract {
     };
 }
 
-fn event(user: &str, number: u64) -> Event {
+pub(crate) fn event(user: &str, number: u64) -> Event {
     let text = format!(r#"{{"event_id":"{user}-{number}","user_id":"{user}", "n": {number} }}"#);
     Event::trusted(Bytes::from(text))
 }

@@ -250,25 +250,27 @@ impl Fleet {
     }
 
     pub(crate) async fn flush_redis(&self) {
+        self.ask_redis(&redis::cmd("FLUSHALL")).await;
+    }
+
+    /// For two seconds Redis lets writes wait.
+    pub(crate) async fn hold_redis_writes(&self) {
+        self.ask_redis(redis::cmd("CLIENT").arg("PAUSE").arg(2_000).arg("WRITE")).await;
+    }
+
+    /// A busy or a starting Redis is asked again.
+    async fn ask_redis(&self, command: &redis::Cmd) {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port)).unwrap();
         let started = Instant::now();
         loop {
             if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-                && redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.is_ok()
+                && command.query_async::<()>(&mut connection).await.is_ok()
             {
                 return;
             }
             assert!(started.elapsed() < DEADLINE, "Redis does not answer");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    /// For two seconds Redis lets writes wait.
-    pub(crate) async fn hold_redis_writes(&self) {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port)).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut pause = redis::cmd("CLIENT");
-        pause.arg("PAUSE").arg(2_000).arg("WRITE").query_async::<()>(&mut connection).await.unwrap();
     }
 
     fn port_of(&self, role: &str, number: usize) -> u16 {

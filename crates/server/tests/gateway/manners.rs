@@ -147,7 +147,8 @@ async fn plain_requests_are_answered() {
     assert!(get("/livez").await.starts_with("HTTP/1.1 200"));
     assert!(get("/metrics").await.contains("evs_connections 0"));
     assert!(get("/ws/user_1").await.starts_with("HTTP/1.1 426"));
-    assert!(get("/").await.starts_with("HTTP/1.1 404"));
+    assert!(get("/").await.starts_with("HTTP/1.1 200"), "the page");
+    assert!(get("/nothing").await.starts_with("HTTP/1.1 404"));
     assert!(get("/sse/nobody").await.starts_with("HTTP/1.1 404"));
     let mut client = bed.connect("/ws/user_1").await;
     client.welcome().await;

@@ -68,7 +68,7 @@ async fn a_trace_goes_from_the_post_to_the_socket() {
     let named = |name: &str| spans.iter().find(|span| span.name == name).unwrap();
     let (request, matched, delivered) = (named("POST /events"), named("match"), named("deliver"));
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert!(spans.iter().all(|span| hex(&span.trace_id) == &TRACEPARENT[3..35]), "{spans:?}");
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == TRACEPARENT[3..35]), "{spans:?}");
     assert_eq!(hex(&request.parent_span_id), &TRACEPARENT[36..52]);
     assert_eq!(matched.parent_span_id, request.span_id);
     assert_eq!(delivered.parent_span_id, matched.span_id);

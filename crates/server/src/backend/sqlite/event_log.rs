@@ -444,6 +444,17 @@ async fn retain(
     Ok(end as u64)
 }
 
+impl SqliteLog {
+    /// The end of what can be read, which may be ahead of what was announced.
+    async fn stored_end(&self) -> PortResult<Offset> {
+        let row = sqlx::query("SELECT coalesce(max(next_offset), 0) AS end_offset FROM segments")
+            .fetch_one(&self.db.readers)
+            .await
+            .map_err(|error| port_error(&error))?;
+        Ok(Offset(number(&row, "end_offset")))
+    }
+}
+
 /// The only matcher of an embedded installation.
 #[derive(Debug)]
 struct SqliteConsumer {
@@ -465,7 +476,11 @@ impl LogConsumer for SqliteConsumer {
             tokio::time::sleep(wait).await;
             return Ok(LogSignal::Idle);
         };
-        let high = Offset(*self.end.borrow());
+        let mut high = Offset(*self.end.borrow());
+        if from > high {
+            // A commit can be read before its end is announced: the store says what there is.
+            high = high.max(self.log.stored_end().await?);
+        }
         if from > high {
             self.at = None;
             return Ok(LogSignal::OutOfRange { partition: PARTITION, want: from, low: self.log.low(), high });
