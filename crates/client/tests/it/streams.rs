@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use evs_client::api::frames::{Gap, GapReason};
 use evs_client::{Ack, Client, Error, From, Options, StreamError, StreamItem, Token};
 
