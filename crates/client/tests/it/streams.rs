@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use evs_client::api::frames::{Gap, GapReason};
-use evs_client::{Ack, Error, From, Options, StreamError, StreamItem};
+use evs_client::{Ack, Client, Error, From, Options, StreamError, StreamItem, Token};
 
 use crate::peer::{Server, cursor, next, next_seq, soon};
 
