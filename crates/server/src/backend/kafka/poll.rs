@@ -66,17 +66,9 @@ impl ConsumerContext for Context {
         match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 tracing::info!(?partitions, "the group gives partitions");
-                // What the client has, and what it is given, is all that the group leaves with us: of a partition that
-                // was granted and not started, or released, it never says that it took it, and gives it anew.
-                let mut held = self.held();
-                let now: BTreeSet<Partition> = held.assigned.keys().chain(&partitions).copied().collect();
-                let before = std::mem::replace(&mut held.granted, now.clone());
-                drop(held);
-                for partition in before.difference(&now) {
-                    self.mailbox.forget(*partition);
-                    self.mailbox.signal(LogSignal::Revoked(*partition));
-                }
+                // The list says what is new since the last one, whatever of that we have told the client to read.
                 for partition in partitions {
+                    self.held().granted.insert(partition);
                     self.mailbox.signal(LogSignal::Assigned(partition));
                 }
                 // The client is given nothing yet, and must be told so for the rebalance to go on.
@@ -297,9 +289,9 @@ impl Thread {
                     .map_err(|error| error.to_string())?;
                 self.consumer.incremental_assign(&list).map_err(|error| error.to_string())?;
                 self.consumer.context().held().assigned.insert(partition, from.0);
-                if self.paused {
-                    self.consumer.pause(&list).map_err(|error| error.to_string())?;
-                }
+                // A pause outlives the assignment that it was made in, so it is set here either way.
+                let paused = if self.paused { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+                paused.map_err(|error| error.to_string())?;
             }
             Command::Release(partition) => {
                 self.take_back(partition)?;
