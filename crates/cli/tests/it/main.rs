@@ -1,6 +1,7 @@
 //! The program as a user runs it, as far as no server is needed.
 
 mod contexts;
+mod doctor;
 mod filters;
 mod produce;
 mod talk;
