@@ -66,7 +66,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "EVS_CLI_CONFIG", value_name = "FILE", hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
     /// How to write the data [default: table]
-    #[arg(short, long, global = true, env = "EVS_OUTPUT", value_name = "FORMAT")]
+    #[arg(short, long, global = true, env = "EVS_OUTPUT", value_name = "FORMAT", value_parser = FormatParser)]
     pub(crate) output: Option<Format>,
     /// When to use colour; NO_COLOR is honoured
     #[arg(long, global = true, env = "EVS_COLOR", value_name = "WHEN", default_value = "auto", hide_short_help = true)]
@@ -94,7 +94,7 @@ pub(crate) struct Global {
     pub(crate) print_curl: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people; columns are separated by tabs where the output is no terminal.
     #[default]
@@ -105,8 +105,76 @@ pub(crate) enum Format {
     Json,
     /// One JSON document a line.
     Ndjson,
+    /// One YAML document; streams are a document for each item.
+    Yaml,
     /// Names or ids only, one a line.
     Name,
+    /// Each item as the text says; kept for the life of the program.
+    Template(&'static str),
+}
+
+/// The formats that are a word.
+const FORMATS: [(&str, Format, &str); 7] = [
+    ("table", Format::Table, "for people; columns are separated by tabs where the output is no terminal"),
+    ("pretty", Format::Table, "the same"),
+    ("wide", Format::Wide, "a table with all columns"),
+    ("json", Format::Json, "one JSON document; streams are NDJSON"),
+    ("ndjson", Format::Ndjson, "one JSON document a line"),
+    ("yaml", Format::Yaml, "one YAML document"),
+    ("name", Format::Name, "names or ids only, one a line"),
+];
+
+impl Format {
+    /// As it is given.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Template(text) => format!("template={text}"),
+            word => {
+                FORMATS.iter().find(|(_, format, _)| *format == word).map_or_else(String::new, |it| it.0.to_owned())
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(template) = text.strip_prefix("template=") {
+            return Ok(Self::Template(Box::leak(template.to_owned().into_boxed_str())));
+        }
+        let known = FORMATS.iter().find(|(name, ..)| *name == text).map(|(_, format, _)| *format);
+        known.ok_or_else(|| {
+            let names = FORMATS.map(|(name, ..)| name).join(", ");
+            format!("{text:?} is no format; there are {names}, and template='{{field}}'")
+        })
+    }
+}
+
+/// [`Format`] on the command line, with the words for help and completion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FormatParser;
+
+impl clap::builder::TypedValueParser for FormatParser {
+    type Value = Format;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Format, clap::Error> {
+        clap::builder::TypedValueParser::parse_ref(&|text: &str| text.parse::<Format>(), command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = clap::builder::PossibleValue> + '_>> {
+        let word = |(name, _, help): &(&'static str, Format, &'static str)| {
+            clap::builder::PossibleValue::new(*name).help(*help).hide(*name == "pretty")
+        };
+        let template =
+            clap::builder::PossibleValue::new("template=TEXT").help("{field} of each item, such as '{id} {where}'");
+        Some(Box::new(FORMATS.iter().map(word).chain([template])))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -3,6 +3,7 @@
 mod app;
 mod args;
 mod commands;
+mod complete;
 mod exit;
 mod interrupt;
 mod meter;
@@ -15,13 +16,18 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches};
 
 fn main() -> ExitCode {
+    // `COMPLETE=bash evs` writes the script that asks this program; with a line to complete it answers and ends.
+    clap_complete::CompleteEnv::with_factory(args::Cli::command).complete();
     let matches = args::Cli::command().get_matches();
     let cli = match args::Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
     output::choose_color(cli.global.color);
-    let json_errors = matches!(cli.global.output, Some(args::Format::Json | args::Format::Ndjson));
+    let json_errors = matches!(
+        cli.global.output,
+        Some(args::Format::Json | args::Format::Ndjson | args::Format::Yaml | args::Format::Template(_))
+    );
     match app::run(cli, &matches) {
         Ok(status) => status.into(),
         Err(failure) => {

@@ -1,5 +1,7 @@
 //! Data goes to stdout, talk to stderr; tables for people, JSON for programs.
 
+mod document;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
@@ -49,14 +51,17 @@ impl Output {
         }
     }
 
+    /// Whether the output is for a program.
     pub(crate) fn is_json(self) -> bool {
-        matches!(self.format, Format::Json | Format::Ndjson)
+        matches!(self.format, Format::Json | Format::Ndjson | Format::Yaml | Format::Template(_))
     }
 
-    /// One document: pretty for `json`, a line for `ndjson`.
+    /// One document: pretty for `json`, a line for `ndjson`, and so on.
     pub(crate) fn json(self, value: &impl Serialize) -> Result<(), Failure> {
         let text = match self.format {
             Format::Ndjson => serde_json::to_string(value)?,
+            Format::Yaml => document::yaml(&serde_json::to_value(value)?),
+            Format::Template(text) => document::template(text, &serde_json::to_value(value)?),
             _ => serde_json::to_string_pretty(value)?,
         };
         self.line(text)
@@ -65,8 +70,8 @@ impl Output {
     /// A list, in whatever format was asked for.
     pub(crate) fn list<T: Serialize>(self, items: &[T], columns: &[Column<T>]) -> Result<(), Failure> {
         match self.format {
-            Format::Json => self.json(&items),
-            Format::Ndjson => items.iter().try_for_each(|item| self.json(item)),
+            Format::Json | Format::Yaml => self.json(&items),
+            Format::Ndjson | Format::Template(_) => items.iter().try_for_each(|item| self.json(item)),
             Format::Name => items.iter().try_for_each(|item| match columns.first() {
                 Some(first) => self.line((first.cell)(item)),
                 None => Ok(()),

@@ -119,11 +119,7 @@ impl Settings {
             token: given.setting("token", "EVS_TOKEN", global.token.clone()),
             token_file: layers.or(token_file, |profile| profile.token_file.clone()),
             output: layers
-                .parsed(
-                    output,
-                    |profile| profile.output.as_deref(),
-                    |text| <Format as clap::ValueEnum>::from_str(text, false),
-                )?
+                .parsed(output, |profile| profile.output.as_deref(), str::parse::<Format>)?
                 .unwrap_or(Setting { value: Format::Table, origin: Origin::Default }),
             timeout: layers
                 .parsed(timeout, |profile| profile.timeout.as_deref(), quantity::duration)?

@@ -53,8 +53,7 @@ pub(crate) fn run(app: &App, command: &ConfigCommand) -> Result<ExitStatus, Fail
     if let Some(file) = &settings.token_file {
         rows.push(row("token_file", file.value.display().to_string(), &file.origin));
     }
-    let format = clap::ValueEnum::to_possible_value(&settings.output.value);
-    rows.push(row("output", format.map(|it| it.get_name().to_owned()).unwrap_or_default(), &settings.output.origin));
+    rows.push(row("output", settings.output.value.name(), &settings.output.origin));
     rows.push(row("timeout", format!("{:?}", settings.timeout.value), &settings.timeout.origin));
     const PLAIN: &[Column<Row>] =
         &[Column::new("SETTING", |it| it.setting.to_owned()), Column::new("VALUE", |it| it.value.clone())];

@@ -102,10 +102,7 @@ pub(crate) fn run(app: &App, command: ContextCommand) -> Result<ExitStatus, Fail
                     .token_file
                     .as_ref()
                     .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())),
-                output: global
-                    .output
-                    .and_then(|format| clap::ValueEnum::to_possible_value(&format))
-                    .map(|it| it.get_name().to_owned()),
+                output: global.output.map(crate::args::Format::name),
                 timeout: global.timeout.map(|timeout| format!("{}ms", timeout.as_millis())),
             };
             // So that a mistake is told now and not at the next command.

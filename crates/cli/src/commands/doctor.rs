@@ -74,8 +74,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<ExitStatus, Failure> {
     let count = |verdict| report.findings.iter().filter(|finding| finding.verdict == verdict).count();
     let (failed, warnings) = (count(Verdict::Failed), count(Verdict::Warning));
     match app.out.format {
-        crate::args::Format::Json => app.out.json(&report.findings)?,
-        crate::args::Format::Ndjson => report.findings.iter().try_for_each(|finding| app.out.json(finding))?,
+        crate::args::Format::Json | crate::args::Format::Yaml => app.out.json(&report.findings)?,
+        crate::args::Format::Ndjson | crate::args::Format::Template(_) => {
+            report.findings.iter().try_for_each(|finding| app.out.json(finding))?
+        }
         _ => app.out.line(format!(
             "\n{BOLD}{}{BOLD:#} {} ok, {warnings} warnings, {failed} failed, {} skipped",
             if failed > 0 { "not well:" } else { "well:" },

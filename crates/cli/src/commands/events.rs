@@ -45,7 +45,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<ExitStatus, Failure> {
         let event =
             event.ok_or_else(|| Failure::new(ExitStatus::NotFound, format!("there is no event at {position}")))?;
         match app.out.format {
-            Format::Json | Format::Ndjson => app.out.json(&event)?,
+            Format::Json | Format::Ndjson | Format::Yaml | Format::Template(_) => app.out.json(&event)?,
             Format::Name => app.out.line(&event.position)?,
             Format::Table | Format::Wide => {
                 app.out.line(format!("{DIM}{} {}{DIM:#}", event.position, time_ms(event.time_ms)))?;

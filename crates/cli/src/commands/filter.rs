@@ -33,7 +33,7 @@ pub(crate) enum FilterCommand {
     List(ListArgs),
     /// Show one filter
     Get {
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::filters))]
         id: u32,
     },
     /// Replace a filter: what is not given goes
@@ -41,7 +41,7 @@ pub(crate) enum FilterCommand {
     /// Delete filters
     #[command(visible_alias = "rm")]
     Delete {
-        #[arg(value_name = "ID", required = true)]
+        #[arg(value_name = "ID", required = true, add = clap_complete::engine::ArgValueCompleter::new(crate::complete::filters))]
         ids: Vec<u32>,
     },
     /// Try a filter: on an event here, or on recent traffic of the server
@@ -173,7 +173,7 @@ async fn create(app: &App, args: CreateArgs) -> Result<ExitStatus, Failure> {
     match app.out.format {
         // What was created has been told already, if anything was to be told.
         Format::Table => {}
-        Format::Json if saved.len() == 1 => app.out.json(&saved[0])?,
+        Format::Json | Format::Yaml if saved.len() == 1 => app.out.json(&saved[0])?,
         _ => app.out.list(&saved, COLUMNS)?,
     }
     Ok(ExitStatus::Success)
@@ -206,7 +206,7 @@ async fn list(app: &App, args: ListArgs) -> Result<ExitStatus, Failure> {
 async fn get(app: &App, id: u32) -> Result<ExitStatus, Failure> {
     let saved = app.client()?.filter(id).await?.ok_or_else(|| missing(id))?;
     match app.out.format {
-        Format::Json | Format::Ndjson => app.out.json(&saved.filter)?,
+        Format::Json | Format::Ndjson | Format::Yaml | Format::Template(_) => app.out.json(&saved.filter)?,
         _ => app.out.list(&[saved.filter], COLUMNS)?,
     }
     Ok(ExitStatus::Success)

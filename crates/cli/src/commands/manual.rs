@@ -15,7 +15,8 @@ use crate::output::DIM;
 Examples:
   evs completions bash > /etc/bash_completion.d/evs
   evs completions zsh > \"${fpath[1]}/_evs\"
-  evs completions fish > ~/.config/fish/completions/evs.fish")]
+  evs completions fish > ~/.config/fish/completions/evs.fish
+  source <(COMPLETE=bash evs)                  also completes subscribers and filters, by asking the server")]
 pub(crate) struct CompletionsArgs {
     #[arg(value_name = "SHELL")]
     shell: Shell,

@@ -17,7 +17,7 @@ pub(crate) enum SubscribersCommand {
     List(ListArgs),
     /// One subscriber with its consumers
     Get {
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
         id: String,
         /// Exit with 8 if it is more events behind than this
         #[arg(long, value_name = "EVENTS", value_parser = crate::quantity::count)]
@@ -26,12 +26,12 @@ pub(crate) enum SubscribersCommand {
     /// Delete a subscriber with its filters and its queue
     #[command(visible_alias = "rm")]
     Delete {
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
         id: String,
     },
     /// Put a consumer elsewhere in its queue
     Reset {
-        #[arg(value_name = "ID")]
+        #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
         id: String,
         /// Which consumer [default: the default one]
         #[arg(long, value_name = "NAME")]
@@ -182,7 +182,7 @@ async fn get(app: &App, client: &Client, id: &str, max_lag: Option<u64>) -> Resu
     })?;
     let lag = detail.subscriber.lag_events;
     match app.out.format {
-        Format::Json | Format::Ndjson => app.out.json(&detail)?,
+        Format::Json | Format::Ndjson | Format::Yaml | Format::Template(_) => app.out.json(&detail)?,
         Format::Name => app.out.line(&detail.subscriber.id)?,
         Format::Table | Format::Wide => {
             app.out.list(std::slice::from_ref(&detail.subscriber), COLUMNS)?;

@@ -34,7 +34,7 @@ Examples:
 Notices of gaps and reconnects go to stderr. `evs tail` observes unless --ack is given.")]
 pub(crate) struct Args {
     /// Whose events; all events if absent
-    #[arg(value_name = "SUBSCRIBER")]
+    #[arg(value_name = "SUBSCRIBER", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
     subscriber: Option<String>,
     /// Begin in the past: 10m, RFC 3339, a cursor, or beginning
     #[arg(long, value_name = "WHEN")]
@@ -315,6 +315,11 @@ impl Printer<'_> {
             return Ok(stdout.flush()?);
         }
         match self.app.out.format {
+            Format::Yaml => {
+                self.app.out.line("---")?;
+                self.app.out.json(envelope)
+            }
+            Format::Template(_) => self.app.out.json(envelope),
             Format::Json | Format::Ndjson => {
                 self.app.out.line(serde_json::to_string(envelope)?.replace(['\n', '\r'], " "))
             }

@@ -1,6 +1,7 @@
 //! The program as a user runs it, as far as no server is needed.
 
 mod contexts;
+mod doctor;
 mod examples;
 mod filters;
 #[cfg(feature = "test-services")]

@@ -138,3 +138,33 @@ fn completions_and_manual_pages_are_made() {
     assert!(run(&["man"]).stdout.contains("evs"));
     assert!(run(&["cheat"]).stdout.contains("evs produce --rate 1000"));
 }
+
+#[test]
+fn every_format_is_taken_and_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    for format in ["table", "pretty", "wide", "json", "ndjson", "yaml", "name", "template={id}"] {
+        let ran = crate::run_in(home.path(), &["-o", format, "config", "view"], "");
+        assert_eq!(ran.status, 0, "{format}: {}", ran.stderr);
+    }
+    let ran = run(&["-o", "xml", "config", "view"]);
+    assert!(ran.status == 2 && ran.stderr.contains("template="), "{}", ran.stderr);
+}
+
+/// The script asks this program; without a server it completes what needs none, and is quick about the rest.
+#[test]
+fn a_shell_completes_by_asking_the_program() {
+    let home = tempfile::tempdir().unwrap();
+    let complete = |words: &[&str]| {
+        let mut command = command(home.path());
+        command.env("COMPLETE", "bash").env("EVS_SERVER", NOWHERE).env("_CLAP_IFS", "\n");
+        command.env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string()).env("_CLAP_COMPLETE_COMP_TYPE", "9");
+        command.arg("--").args(words);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(complete(&["evs", "prod"]).contains("produce"));
+    assert_eq!(complete(&["evs", "tail", "us"]).trim(), "", "nobody is there to be asked");
+    let script = command(home.path()).env("COMPLETE", "bash").output().unwrap();
+    assert!(String::from_utf8(script.stdout).unwrap().contains("COMPLETE"));
+}

@@ -133,6 +133,10 @@ async fn reach(check: &'static str, client: &Client, url: &Url, port: &str) -> F
                         finding.because("nothing listens on that port").fix(format!(
                             "start evs-server, or name the right address; this role's port is {port} by default"
                         ))
+                    } else if cause.contains("invalid http") {
+                        finding.because("another program listens there").fix(format!(
+                            "this role's port is {port} by default; name the address with --server and --gateway"
+                        ))
                     } else if cause.contains("certificate") || cause.contains("tls") {
                         finding
                             .because("the TLS handshake failed")

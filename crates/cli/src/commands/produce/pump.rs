@@ -172,6 +172,9 @@ fn settle(
     report.accepted += outcome.accepted;
     report.refused_as_meant += outcome.refused_as_meant;
     report.retries += outcome.retries;
+    for (cause, count) in outcome.retried_for {
+        *report.retried_for.entry(cause).or_default() += count;
+    }
     for (record, reason) in outcome.refused {
         if report.refused() < REFUSED_TOLD_MAX && !app.out.quiet {
             let place = if record.line > 0 { format!("line {}: ", record.line) } else { String::new() };

@@ -22,6 +22,7 @@ pub(super) struct Report {
     pub(super) accepted: u64,
     pub(super) refused_as_meant: u64,
     pub(super) retries: u64,
+    pub(super) retried_for: BTreeMap<String, u64>,
     /// Sent, and whether they were taken is not known.
     pub(super) unknown: u64,
     pub(super) bytes: u64,
@@ -39,6 +40,8 @@ struct Summary<'a> {
     refused_as_meant: u64,
     unknown: u64,
     retries: u64,
+    /// By cause: `storage_full` is a 507, `unavailable` a 503, and so on.
+    retried_for: &'a BTreeMap<String, u64>,
     bytes: u64,
     elapsed_s: f64,
     /// Absent for `max`.
@@ -90,6 +93,7 @@ impl Report {
             accepted: 0,
             refused_as_meant: 0,
             retries: 0,
+            retried_for: BTreeMap::new(),
             unknown: 0,
             bytes: 0,
             elapsed: Duration::ZERO,
@@ -148,6 +152,7 @@ impl Report {
                 refused_as_meant: self.refused_as_meant,
                 unknown: self.unknown,
                 retries: self.retries,
+                retried_for: &self.retried_for,
                 bytes: self.bytes,
                 elapsed_s,
                 asked_per_s,
@@ -175,7 +180,9 @@ impl Report {
                 .say(format!("{} malformed events were refused, as they should be", thousands(self.refused_as_meant)));
         }
         if self.retries > 0 {
-            app.out.say(format!("{} requests were repeated", thousands(self.retries)));
+            let causes: Vec<String> =
+                self.retried_for.iter().map(|(cause, count)| format!("{} {cause}", thousands(*count))).collect();
+            app.out.say(format!("{} requests were repeated: {}", thousands(self.retries), causes.join(", ")));
         }
         if self.unknown > 0 {
             app.out.say(format!(

@@ -26,7 +26,7 @@ impl Rest {
     pub(super) async fn send(&self, mut batch: Vec<Record>, give_up_after: Duration) -> Outcome {
         let mut outcome = Outcome::default();
         while !batch.is_empty() {
-            match self.publish(&batch, give_up_after, &mut outcome.retries).await {
+            match self.publish(&batch, give_up_after, &mut outcome).await {
                 Ok(accepted) => {
                     outcome.accepted += accepted;
                     break;
@@ -51,7 +51,7 @@ impl Rest {
         outcome
     }
 
-    async fn publish(&self, batch: &[Record], give_up_after: Duration, retries: &mut u64) -> Result<u64, Error> {
+    async fn publish(&self, batch: &[Record], give_up_after: Duration, outcome: &mut Outcome) -> Result<u64, Error> {
         let body = body(batch);
         let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let key = format!("{:016x}-{number}", self.run);
@@ -66,12 +66,23 @@ impl Rest {
                     if started.elapsed() + delay > give_up_after {
                         return Err(error);
                     }
-                    *retries += 1;
+                    outcome.retries += 1;
+                    *outcome.retried_for.entry(cause(&error)).or_default() += 1;
                     tokio::time::sleep(delay).await;
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// The server's own word where it answered, so that a full disk is not counted as a slow network.
+fn cause(error: &Error) -> String {
+    match error {
+        Error::Problem(problem) if !problem.code.is_empty() => problem.code.clone(),
+        Error::Problem(problem) => format!("status_{}", problem.status),
+        Error::Timeout { .. } => "timeout".to_owned(),
+        _ => "unreachable".to_owned(),
     }
 }
 
@@ -107,6 +118,16 @@ mod tests {
     use evs_client::api::error::FieldError;
 
     use super::*;
+
+    #[test]
+    fn a_full_disk_is_counted_by_its_own_name() {
+        let problem = |status, code: &str| Problem { status, code: code.to_owned(), ..Problem::default() };
+        let named = |problem: Problem| cause(&Error::Problem(Box::new(problem)));
+        assert_eq!(named(problem(507, "storage_full")), "storage_full");
+        assert_eq!(named(problem(503, "")), "status_503");
+        let timeout = Error::Timeout { url: String::new(), after: Duration::ZERO };
+        assert_eq!(cause(&timeout), "timeout");
+    }
 
     #[test]
     fn culprits_are_those_that_are_named() {

@@ -20,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) refused: Vec<(Record, String)>,
     /// Attempts that failed and were made again.
     pub(super) retries: u64,
+    /// Those attempts by the word for their cause, such as `storage_full`.
+    pub(super) retried_for: std::collections::BTreeMap<String, u64>,
     /// Why the rest of the batch was given up.
     pub(super) failure: Option<Failure>,
 }
