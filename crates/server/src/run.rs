@@ -21,6 +21,7 @@ use crate::limits::{Limits, LimitsConfig, Proxies};
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
 use crate::reader::Readers;
+use crate::retry::Backoff;
 use crate::traces::Traces;
 use crate::{gateway, http, instances, keeper, matcher, notices};
 
@@ -73,7 +74,13 @@ impl Server {
             shutdown,
         };
         // Before the first request: a token that was revoked must not be good once more because of a restart.
-        notices::hear(&app, &mut HashSet::new()).await.context("revoked tokens cannot be looked up")?;
+        let mut backoff = Backoff::default();
+        while let Err(error) = notices::hear(&app, &mut HashSet::new()).await {
+            tracing::warn!(%error, "revoked tokens cannot be looked up yet; trying again");
+            if !backoff.wait(&app.shutdown).await {
+                break;
+            }
+        }
         Ok(Self { app, listeners })
     }
 
