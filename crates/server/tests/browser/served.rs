@@ -17,7 +17,8 @@ use crate::chromium::DEADLINE;
 pub(crate) struct Served {
     pub(crate) gateway: String,
     api: String,
-    app: App,
+    /// `None` while it restarts: whoever holds it holds the data folder.
+    app: Option<App>,
     config: Config,
     running: JoinHandle<anyhow::Result<()>>,
     _folder: TempDir,
@@ -48,11 +49,13 @@ impl Served {
         config.gateway_addr = server.addr(Role::Gateway).unwrap();
         let app = server.app().clone();
         let (api, gateway) = (format!("http://{}", config.api_addr), format!("http://{}", config.gateway_addr));
-        Self { gateway, api, app, config, running: tokio::spawn(server.run()), _folder: folder }
+        Self { gateway, api, app: Some(app), config, running: tokio::spawn(server.run()), _folder: folder }
     }
 
     pub(crate) async fn restart(&mut self) {
-        self.app.shutdown.cancel();
+        let app = self.app.take().unwrap();
+        app.shutdown.cancel();
+        drop(app);
         (&mut self.running).await.unwrap().unwrap();
         // The port may linger for a moment.
         let deadline = Instant::now() + DEADLINE;
@@ -63,13 +66,17 @@ impl Served {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        self.app = server.app().clone();
+        self.app = Some(server.app().clone());
         self.running = tokio::spawn(server.run());
     }
 
     pub(crate) async fn stop(self) {
-        self.app.shutdown.cancel();
+        self.app().shutdown.cancel();
         self.running.await.unwrap().unwrap();
+    }
+
+    fn app(&self) -> &App {
+        self.app.as_ref().unwrap()
     }
 
     async fn post(&self, path: &str, body: serde_json::Value) {
@@ -88,16 +95,16 @@ impl Served {
 
     pub(crate) async fn acked(&self, subscriber: &str, consumer: &str, seq: u64) {
         let id = SubscriberId::new(subscriber).unwrap();
-        let slot = self.app.filters.subscriber(&id).await.unwrap().unwrap().slot;
+        let slot = self.app().filters.subscriber(&id).await.unwrap().unwrap().slot;
         self.until(&format!("{consumer} has acked {seq}"), async || {
-            let consumers = self.app.queue.consumers(Shard(0), slot).await.unwrap();
+            let consumers = self.app().queue.consumers(Shard(0), slot).await.unwrap();
             consumers.iter().any(|it| it.name.as_str() == consumer && it.acked.0 == seq)
         })
         .await;
     }
 
     pub(crate) async fn expired(&self, count: u64) {
-        self.until("retention has dropped", async || self.app.metrics.expired.get() == count).await;
+        self.until("retention has dropped", async || self.app().metrics.expired.get() == count).await;
     }
 
     async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
