@@ -39,7 +39,15 @@ impl Installation {
             ..Config::default()
         };
         change(&mut config);
-        let server = Server::start(config, CancellationToken::new()).await.unwrap();
+        // Tasks of the server before it may hold the folder for a moment longer.
+        let started = Instant::now();
+        let server = loop {
+            match Server::start(config.clone(), CancellationToken::new()).await {
+                Ok(server) => break server,
+                Err(error) => assert!(started.elapsed() < DEADLINE, "{error:#}"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         let url = |role| format!("http://{}", server.addr(role).unwrap());
         let config = ClientConfig::new(&url(Role::Api)).unwrap().with_gateway(&url(Role::Gateway)).unwrap();
         let app = server.app().clone();

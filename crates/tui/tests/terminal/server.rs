@@ -64,7 +64,7 @@ fn a_walk_through_a_server() {
     pty.press("2");
     pty.until("the subscribers", |s| s.contains("fraud-desk") && s.contains("user_1") && s.contains("growth"));
     pty.press("/fraud\r\r");
-    pty.until("one subscriber", |s| s.contains("Filters 1") && s.contains("Live events") && s.contains("#"));
+    pty.until("one subscriber", |s| s.contains("Filters 1") && s.contains("Live events") && s.contains(" 0:"));
     pty.press("v");
     pty.until("its events", |s| s.contains("Events › fraud-desk") && s.contains("following"));
     pty.until("an event", |s| s.contains("refund") || s.contains("purchase"));
