@@ -57,5 +57,6 @@ pub const SESSION_BYTES_MAX: usize = 1024 * 1024;
 /// One frame from a client: acks and small requests only.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
 
-/// Unsent bytes kept for a socket that does not take more; past it the session is behind and reads from the log.
-pub const SOCKET_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Deliveries of one write, and so the unsent bytes kept for a socket that does not take more, but for the last
+/// delivery. What ten thousand clients cost that read nothing, and how long they hold up those that read, grow with it.
+pub const SOCKET_BUFFER_BYTES_MAX: usize = 16 * 1024;

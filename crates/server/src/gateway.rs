@@ -4,7 +4,7 @@
 //! A **dispatcher** feeds a share of the connections from the readers' windows; what left the window comes from the
 //! store; both look the same to the session, because deliveries have dense numbers. In reading order: [`accept`] and
 //! [`ask`] take a request, [`join`] makes it a session by the table in [`resume`], [`dispatcher`] and [`store`] feed
-//! it, [`socket`] hears the client, [`acks`] stores how far it is.
+//! it, [`socket`] hears the client, [`acks`] stores how far it is, [`turns`] ends what was superseded elsewhere.
 
 mod accept;
 mod acks;
@@ -22,6 +22,7 @@ mod sink;
 mod socket;
 mod sse;
 mod store;
+mod turns;
 mod websocket;
 mod wire;
 
@@ -91,6 +92,9 @@ pub async fn serve(app: App, listener: TcpListener) -> anyhow::Result<()> {
     }
     let removed = gateway.clone();
     feeding.spawn(async move { removed.close_removed().await });
+    for reader in gateway.app.readers.shards() {
+        feeding.spawn(turns::watch(gateway.app.clone(), reader.shard()));
+    }
     let acks = gateway.acks.clone();
     let acks_done = CancellationToken::new();
     let acking = tokio::spawn({

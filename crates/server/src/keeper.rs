@@ -12,6 +12,7 @@ use evs_core::{Epoch, Offset, Partition, Seq, Shard, Slot};
 use crate::app::App;
 use crate::ports::PortResult;
 use crate::ports::delivery_queue::{Retention, ShardState, Snapshot};
+use crate::ports::filter_store::StoreError;
 use crate::retry::Backoff;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -94,12 +95,28 @@ impl Keeper {
     async fn tick(&mut self, retention: bool, sweep: bool) -> PortResult<()> {
         while !self.app.shutdown.is_cancelled() && self.compact_once().await? {}
         if retention {
+            self.keep_filters_above().await?;
             self.retain().await?;
         }
         if sweep {
             self.sweep().await?;
         }
         Ok(())
+    }
+
+    /// A filter store that was restored from a backup would give slots again that this queue has used, to other
+    /// subscribers, and count versions again that appends are fenced by.
+    async fn keep_filters_above(&self) -> PortResult<()> {
+        let (queue, shard) = (&self.app.queue, self.shard);
+        let (slots, version) = (queue.slots(shard).await?, queue.state(shard).await?.min_version);
+        match self.app.filters.keep_above(shard, slots, version).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::Port(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, %shard, "the filter store was not told what the delivery queue has used");
+                Ok(())
+            }
+        }
     }
 
     /// Removes queues without a subscriber: a process that died between the two halves of a deletion leaves one. The

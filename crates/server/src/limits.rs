@@ -8,8 +8,10 @@ mod proxies;
 mod rate;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use rand::Rng as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::auth::Subject;
@@ -141,6 +143,13 @@ impl Limits {
     /// 429 with `Retry-After`.
     pub fn check_subject(&self, subject: &Subject) -> ApiResult<HeaderMap> {
         self.by_subject.check(format!("{}{}", subject.prefix(), subject.name()).into(), "this token's subject")
+    }
+
+    /// The deadline of a connection's headers, a tenth shorter or longer by chance: those that came together are not
+    /// ended together.
+    #[must_use]
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_secs(self.config.header_timeout_s).mul_f64(rand::rng().random_range(0.9..1.1))
     }
 
     /// A place for a connection to the REST port.

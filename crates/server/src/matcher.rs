@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::ports::event_log::{LogBatch, LogSignal};
+use crate::ports::event_log::{Committed, LogBatch, LogSignal};
 use crate::retry::Backoff;
 use evs_core::index::IndexReader;
 
@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(500);
 enum Command {
     Start { partition: Partition, generation: u64, from: Offset },
     Release { partition: Partition, generation: u64 },
-    Commit { partition: Partition, next: Offset },
+    Commit { partition: Partition, progress: Committed },
 }
 
 /// What the tasks share.
@@ -173,7 +173,7 @@ async fn obey(
             consumer.release(partition).await
         }
         Command::Start { .. } | Command::Release { .. } => Ok(()),
-        Command::Commit { partition, next } => consumer.commit(partition, next).await,
+        Command::Commit { partition, progress } => consumer.commit(partition, progress).await,
     }
 }
 

@@ -112,6 +112,12 @@ impl MatchIndex {
         true
     }
 
+    /// Takes every filter out. Readers keep what was published until the next time.
+    pub fn clear(&mut self) {
+        let published = Arc::clone(&self.published);
+        *self = Self { published, ..Self::default() };
+    }
+
     /// Makes all changes so far visible to readers at once.
     pub fn publish(&mut self, version: FilterVersion) {
         if std::mem::take(&mut self.catalog.gates.changed) {

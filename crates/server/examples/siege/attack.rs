@@ -10,8 +10,6 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use crate::server::Besieged;
-
 /// Addresses that the attack comes from.
 const ADDRESSES: u8 = 40;
 
@@ -33,11 +31,11 @@ pub(crate) struct Loris {
 }
 
 impl Loris {
-    pub(crate) async fn open(server: &Besieged, connections: usize) -> Self {
+    pub(crate) async fn open(to: [SocketAddr; 2], connections: usize) -> Self {
         let (opened, refused, open) = (Arc::default(), Arc::default(), Arc::default());
         let mut loris = Self { opened, refused, open, _tasks: JoinSet::new() };
         for number in 0..connections {
-            let to = if number % 2 == 0 { server.api } else { server.gateway };
+            let to = to[number % 2];
             let from = (number % usize::from(ADDRESSES)) as u8;
             let (opened, refused, open) = (loris.opened.clone(), loris.refused.clone(), loris.open.clone());
             loris._tasks.spawn(async move {
@@ -98,11 +96,11 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    pub(crate) fn begin(server: &Besieged, rate: u32) -> Self {
-        let (stop, mut tasks, to) = (Arc::new(AtomicBool::new(false)), JoinSet::new(), server.api);
+    pub(crate) fn begin(to: SocketAddr, token: &str, rate: u32) -> Self {
+        let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         let every = Duration::from_secs_f64(f64::from(ADDRESSES) / f64::from(rate.max(1)));
         // A token whose signature must be checked, and which is wrong.
-        let bad = format!("{}AAAA", &server.token[..server.token.len().saturating_sub(4)]);
+        let bad = format!("{}AAAA", &token[..token.len().saturating_sub(4)]);
         for from in 0..ADDRESSES {
             let (stop, bad) = (stop.clone(), bad.clone());
             tasks.spawn(async move {

@@ -1,5 +1,6 @@
 //! A server under siege, and what its legitimate clients notice: slow-loris connections and a flood of bad tokens
-//! beside them, or thousands of consumers that read nothing. Prints figures before and during; judges nothing.
+//! beside them, or thousands of consumers that read nothing. Prints figures before, while the same attack goes to a sink
+//! beside the server (attacker and clients share the machine's cores with it), and during; judges nothing.
 //!
 //!     cargo build --release -p evs-server --bin evs-server
 //!     cargo run --release -p evs-server --example siege -- loris --connections 5000
@@ -9,6 +10,7 @@
 mod attack;
 mod legit;
 mod server;
+mod sink;
 mod slow;
 
 use std::path::PathBuf;
@@ -63,23 +65,34 @@ async fn main() -> anyhow::Result<()> {
             let legit = Legit::new(&server).await?;
             let before = legit.measure(span).await?;
             println!("before: {before}");
-            let loris = attack::Loris::open(&server, connections).await;
+            let sink = sink::open().await?;
+            let loris = attack::Loris::open([sink, sink], connections).await;
+            let beside = legit.measure(span).await?;
+            println!("beside: {beside}");
+            drop(loris);
+            let loris = attack::Loris::open([server.api, server.gateway], connections).await;
             println!("siege:  {} slow connections opened, {} refused at once", loris.opened(), loris.refused());
             let during = legit.measure(span).await?;
             println!("during: {during}");
             println!("siege:  {} of them still open at the end", loris.still_open());
-            println!("ratio:  {}", during.over(&before));
+            println!("ratio to before: {}", during.over(&before));
+            println!("ratio to beside: {}", during.over(&beside));
         }
         Siege::Flood { rate } => {
             let server = Besieged::start(args.server, true).await?;
             let legit = Legit::new(&server).await?;
             let before = legit.measure(span).await?;
             println!("before: {before}");
-            let flood = attack::Flood::begin(&server, rate);
+            let flood = attack::Flood::begin(sink::open().await?, &server.token, rate);
+            let beside = legit.measure(span).await?;
+            println!("beside: {beside}");
+            flood.end().await;
+            let flood = attack::Flood::begin(server.api, &server.token, rate);
             let during = legit.measure(span).await?;
             println!("during: {during}");
             println!("siege:  {}", flood.end().await);
-            println!("ratio:  {}", during.over(&before));
+            println!("ratio to before: {}", during.over(&before));
+            println!("ratio to beside: {}", during.over(&beside));
         }
     }
     println!("machine after: {}", server::load());

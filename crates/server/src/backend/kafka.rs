@@ -10,6 +10,7 @@ mod dead_letters;
 mod log;
 mod poll;
 mod record;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};

@@ -191,7 +191,7 @@ impl RedisQueue {
             let digests = self.digests(shard).await?;
             match link.run(&build(&digests)).await {
                 Err(error) if asks_for_contact(&error) => {
-                    self.make_contact(shard, Some(&digests), false).await?;
+                    self.make_contact(shard, Some(&digests), None).await?;
                     last = Some(error);
                 }
                 result => return result.map_err(port_error),

@@ -80,10 +80,10 @@ async fn connection(gateway: Gateway, stream: TcpStream, address: SocketAddr, pa
         let (gateway, pages, place) = (gateway.clone(), pages.clone(), place.clone());
         async move { Ok::<_, Infallible>(route(&gateway, pages, address.ip(), &place, request).await) }
     });
-    let LimitsConfig { header_timeout_s, header_bytes_max, headers_max, .. } = app.limits.config();
+    let LimitsConfig { header_bytes_max, headers_max, .. } = app.limits.config();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(*header_timeout_s))
+        .header_read_timeout(app.limits.header_timeout())
         .max_buf_size((*header_bytes_max).max(MIN_BUF_BYTES))
         .max_headers(*headers_max);
     let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();

@@ -8,6 +8,8 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use evs_api::frames::CloseCode;
+use evs_api::oplog::Level;
 use evs_core::log::{Entry, Found, Place};
 use evs_core::{ConsumerName, Offset, Partition, Seq, Shard, Slot};
 use rustc_hash::FxHashMap;
@@ -16,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::acks::AckBook;
-use super::connection::Connection;
+use super::connection::{Connection, State};
 use super::journal::Journal;
 use super::session::Limits;
 use crate::auth::Authorizer;
@@ -138,6 +140,18 @@ impl Dispatcher {
         let mut found = self.of_slot(shard, slot);
         found.retain(|connection| connection.attached.consumer.as_ref() == Some(consumer));
         found
+    }
+
+    /// Closes a connection because its consumer has a newer one.
+    pub(super) fn supersede(&self, older: &Arc<Connection>, state: &mut State, now_ms: i64) {
+        if state.ending() {
+            return;
+        }
+        older.close(state, CloseCode::Superseded, now_ms);
+        self.metrics.superseded.inc();
+        let consumer = older.attached.consumer.as_ref().map_or("", ConsumerName::as_str);
+        let message = format!("consumer {consumer} connected again; its older connection was closed");
+        self.oplog.write(Level::Info, "superseded", Some(older.subscriber.as_str()), message);
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Connection>> {

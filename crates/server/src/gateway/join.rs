@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evs_api::frames::{CloseCode, Gap, GapReason, Resumed, ServerFrame, Welcome};
+use evs_api::frames::{Gap, GapReason, Resumed, ServerFrame, Welcome};
 use evs_api::oplog::Level;
 use evs_core::{ConsumerName, Cursor, Filter, Seq, Shard, SubscriberId};
 use tokio::time::{Instant, timeout_at};
@@ -161,13 +161,7 @@ impl Gateway {
     fn supersede(&self, record: &SubscriberRecord, consumer: &ConsumerName) {
         let dispatcher = self.dispatcher(record.slot);
         for older in dispatcher.of_consumer(record.shard, record.slot, consumer) {
-            let mut state = older.lock();
-            if !state.ending() {
-                older.close(&mut state, CloseCode::Superseded, self.app.clock.now_ms());
-                self.app.metrics.superseded.inc();
-                let message = format!("consumer {consumer} connected again; its older connection was closed");
-                self.app.oplog.write(Level::Info, "superseded", Some(record.id.as_str()), message);
-            }
+            dispatcher.supersede(&older, &mut older.lock(), self.app.clock.now_ms());
         }
     }
 
@@ -180,7 +174,13 @@ impl Gateway {
             gateway: self.clone(),
             dispatcher: self.dispatcher(record.slot).clone(),
             subscriber: record.id,
-            attached: AttachedSession::new(record.shard, record.slot, wish.consumer, sent),
+            attached: AttachedSession::new(
+                record.shard,
+                record.slot,
+                wish.consumer,
+                (attached.state.epoch, attached.turn),
+                sent,
+            ),
             acking,
             acked: attached.row,
             resume,
@@ -266,9 +266,13 @@ impl Joining {
         };
         let connection = Arc::new(Connection::new(parts, session, feed));
         connection.write(&mut connection.lock(), &bytes);
-        // Another connection of this consumer may have come while this one was shaking hands: the later one wins.
+        // Another connection of this consumer may have come while this one was shaking hands: the one that attached
+        // later wins.
+        let (epoch, turn) = connection.attached.turn;
         for other in self.dispatcher.add(&connection) {
-            other.close(&mut other.lock(), CloseCode::Superseded, now_ms);
+            let newer = other.attached.turn.0 == epoch && other.attached.turn.1 > turn;
+            let older = if newer { &connection } else { &other };
+            self.dispatcher.supersede(older, &mut older.lock(), now_ms);
         }
         self.dispatcher.journal.connected(&connection, now_ms);
         if let Some(history) = self.history {

@@ -124,6 +124,7 @@ mod tests {
             acked: Seq(acked),
             lost: Seq(lost),
             base: Seq(0),
+            turn: 1,
         }
     }
 

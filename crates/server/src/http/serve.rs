@@ -79,11 +79,11 @@ async fn connection(app: App, socket: TcpStream, address: SocketAddr, router: Ro
         request.extensions_mut().insert(ConnectInfo(address));
         router.clone().oneshot(request)
     });
-    let LimitsConfig { header_timeout_s, header_bytes_max, headers_max, .. } = app.limits.config();
-    let (header_timeout_s, headers_max) = (*header_timeout_s, *headers_max);
+    let LimitsConfig { header_bytes_max, headers_max, .. } = app.limits.config();
+    let headers_max = *headers_max;
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(header_timeout_s))
+        .header_read_timeout(app.limits.header_timeout())
         .max_buf_size((*header_bytes_max).max(MIN_BUF_BYTES))
         .max_headers(headers_max)
         .serve_connection(TokioIo::new(socket), service)

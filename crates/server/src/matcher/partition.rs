@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::{Command, Sampler, Shared};
 use crate::ports::PortResult;
 use crate::ports::delivery_queue::{Append, Appended, Claim};
-use crate::ports::event_log::{LogBatch, LoggedEvent};
+use crate::ports::event_log::{Committed, LogBatch, LoggedEvent};
 use crate::retry::Backoff;
 use crate::traces::{Span, SpanKind};
 
@@ -117,17 +117,16 @@ impl Task {
                     }
                     if self.expected > committed {
                         committed = self.expected;
-                        let commit = Command::Commit { partition: self.partition, next: committed };
-                        let _ = self.shared.commands.send(commit).await;
+                        let _ = self.shared.commands.send(self.commit()).await;
                     }
                     continue;
                 }
             };
             let Some(batch) = batch else {
                 // The last word of this claim; what fails here is done again by the next owner.
-                let _ = self.catch_up().await;
-                let commit = Command::Commit { partition: self.partition, next: self.expected };
-                let _ = self.shared.commands.try_send(commit);
+                if self.catch_up().await.is_ok() {
+                    let _ = self.shared.commands.try_send(self.commit());
+                }
                 return End::Stop;
             };
             if batch.from != self.expected {
@@ -140,18 +139,27 @@ impl Task {
         }
     }
 
+    /// What every shard has, once they have caught up.
+    fn commit(&self) -> Command {
+        let epochs = self.chains.iter().map(|chain| chain.epoch).collect();
+        Command::Commit { partition: self.partition, progress: Committed { next: self.expected, epochs } }
+    }
+
     async fn claim(&mut self) -> Result<(), End> {
         let queue = self.shared.app.queue.clone();
-        let low = self.low().await?;
+        let (low, committed) = self.log_knows().await?;
         let mut chains = Vec::new();
         for shard in (0..queue.shards()).map(Shard) {
             let mut backoff = Backoff::default();
             let chain = loop {
                 match self.claim_shard(shard).await {
-                    Ok(Some((epoch, claim))) => {
-                        let next = claim.next.unwrap_or(low);
-                        break Chain { shard, epoch, owner: claim.owner, next, quiet: None };
-                    }
+                    Ok(Some((epoch, claim))) => match missing(committed.as_ref(), shard, epoch, claim.next) {
+                        None => {
+                            let next = claim.next.unwrap_or(low);
+                            break Chain { shard, epoch, owner: claim.owner, next, quiet: None };
+                        }
+                        Some(next) => self.renew(shard, epoch, claim.next, next).await,
+                    },
                     Ok(None) => {}
                     Err(error) => tracing::warn!(%error, %shard, "cannot claim partition {}", self.partition),
                 }
@@ -182,16 +190,31 @@ impl Task {
         Ok(queue.claim(shard, epoch, self.partition).await?.map(|claim| (epoch, claim)))
     }
 
-    /// The oldest offset that the log holds.
-    async fn low(&self) -> Result<Offset, End> {
-        let mut backoff = Backoff::default();
+    /// The delivery queue has forgotten what the group's commit says it had: a new epoch, filled from the log again.
+    async fn renew(&self, shard: Shard, epoch: Epoch, has: Option<Offset>, had: Offset) {
+        let has = has.map_or("nothing".to_owned(), |next| format!("offset {next}"));
+        let message = format!(
+            "the delivery queue has lost part of shard {shard}: its checkpoint of partition {} is at {has}, and it was \
+             at offset {had}; a new epoch begins, and what is missing is matched again",
+            self.partition
+        );
+        tracing::error!(%shard, partition = %self.partition, "{message}");
+        self.shared.app.oplog.write(evs_api::oplog::Level::Error, "epoch", None, message);
+        if let Err(error) = self.shared.app.queue.renew(shard, epoch).await {
+            tracing::warn!(%error, %shard, "the new epoch could not be begun yet");
+        }
+    }
+
+    /// The oldest offset that the log holds, and what was committed last.
+    async fn log_knows(&self) -> Result<(Offset, Option<Committed>), End> {
+        let (log, partition, mut backoff) = (&self.shared.app.log, self.partition, Backoff::default());
         loop {
-            match self.shared.app.log.partitions().await {
-                Ok(ranges) => {
-                    let own = ranges.iter().find(|range| range.partition == self.partition);
-                    return Ok(own.map_or(Offset(0), |range| range.low));
+            match tokio::try_join!(log.partitions(), log.committed(partition)) {
+                Ok((ranges, committed)) => {
+                    let own = ranges.iter().find(|range| range.partition == partition);
+                    return Ok((own.map_or(Offset(0), |range| range.low), committed));
                 }
-                Err(error) => tracing::warn!(%error, "cannot read the range of partition {}", self.partition),
+                Err(error) => tracing::warn!(%error, %partition, "cannot ask the log about the partition"),
             }
             if !backoff.wait(&self.shared.app.shutdown).await {
                 return Err(End::Stop);
@@ -403,6 +426,14 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// What was committed, if a shard's checkpoint is behind that in the very epoch that the commit speaks of: another
+/// epoch knows of its loss already.
+fn missing(committed: Option<&Committed>, shard: Shard, epoch: Epoch, next: Option<Offset>) -> Option<Offset> {
+    let committed = committed?;
+    let same = committed.epochs.get(usize::from(shard.0)) == Some(&epoch);
+    (same && next.is_none_or(|next| next < committed.next)).then_some(committed.next)
 }
 
 enum Sent {

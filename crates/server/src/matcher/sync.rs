@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
 use crate::app::App;
-use crate::ports::filter_store::{FilterChange, FilterRecord, InstanceReport};
+use crate::ports::filter_store::{FilterChange, FilterRecord, InstanceReport, same_history};
 use crate::ports::{PortError, PortResult};
 use crate::retry::Backoff;
 use crate::spec;
@@ -146,6 +146,16 @@ impl Sync {
     /// Applies everything up to the store's present version and publishes it.
     async fn pull(&mut self) -> PortResult<()> {
         let target = self.app.filters.version().await?;
+        if self.version.0 > 0 && !same_history(self.version, target) {
+            // It was restored from a backup: what was removed since then is there again, and the other way round.
+            tracing::warn!(
+                applied = self.version.0,
+                store = target.0,
+                "the filters have a new history; loading them anew"
+            );
+            self.index.clear();
+            self.version = FilterVersion(0);
+        }
         let mut changed = self.version.0 == 0;
         while self.version < target {
             let changes = self.app.filters.changes_since(self.version, PAGE).await?;

@@ -27,6 +27,12 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
 
     async fn state(&self, shard: Shard) -> PortResult<ShardState>;
 
+    /// Ends the epoch, if it is still this one: somebody outside knows that the store has lost something. Backends in
+    /// one file with their event log lose both or nothing, and have no use for it.
+    async fn renew(&self, _shard: Shard, _epoch: Epoch) -> PortResult<()> {
+        Ok(())
+    }
+
     /// From now on an append must be matched against at least `version`. `false`: other epoch, open again.
     async fn raise(&self, shard: Shard, epoch: Epoch, version: FilterVersion) -> PortResult<bool>;
 
@@ -54,6 +60,10 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     /// Registers the consumer, before its first frame (rule 11), and tells where it stands.
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached>;
 
+    /// Who has attached since turn `after`, at most `max` of them, oldest first: how a gateway learns that a consumer
+    /// of its own has come back at another one. The newest [`TURNS_KEPT`] are told.
+    async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns>;
+
     /// What a queue holds beside the log, and its floor, read at one moment: at most `max` spilled deliveries from
     /// `from` on.
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead>;
@@ -66,6 +76,9 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
 
     /// Writes the tombstone, then drops the queue (rule 16). May be repeated.
     async fn remove(&self, shard: Shard, slot: Slot) -> PortResult<()>;
+
+    /// One past the highest slot that it has ever held anything of.
+    async fn slots(&self, shard: Shard) -> PortResult<u32>;
 
     /// What is acked by every consumer, by slot in the order of `slots`; `Seq(u64::MAX)` for removed ones.
     async fn acked(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<Seq>>;
@@ -179,6 +192,28 @@ pub struct Attached {
     /// The last delivery lost to retention; 0 if none.
     pub lost: Seq,
     pub base: Seq,
+    /// Which attach of its shard this was; they only rise within an epoch. 0 for an observer.
+    pub turn: u64,
+}
+
+/// Attaches of a shard that are told at least.
+pub const TURNS_KEPT: usize = 16_384;
+
+/// Answer of [`DeliveryQueue::turns`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turns {
+    pub epoch: Epoch,
+    /// Those up to this turn are not told any more.
+    pub forgotten: u64,
+    pub taken: Vec<Turn>,
+}
+
+/// A consumer attached. The one with the highest turn is the one that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub turn: u64,
+    pub slot: Slot,
+    pub consumer: ConsumerName,
 }
 
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use evs_core::{Event, Offset, Partition, Position};
+use evs_core::{Epoch, Event, Offset, Partition, Position};
 use std::time::Duration;
 
 use super::PortResult;
@@ -43,6 +43,12 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     /// The first offset whose event was taken at or after `time_ms`; the end of the partition if there is none.
     async fn offset_at(&self, partition: Partition, time_ms: i64) -> PortResult<Offset>;
 
+    /// The newest note of progress of a partition; `None` if there is none, or where the delivery queue lies in the same
+    /// file, so that a note could say nothing new.
+    async fn committed(&self, _partition: Partition) -> PortResult<Option<Committed>> {
+        Ok(None)
+    }
+
     /// Joins the matchers: partitions come and go by [`LogSignal`].
     async fn consumer(&self, instance: &str) -> PortResult<Box<dyn LogConsumer>>;
 
@@ -72,8 +78,17 @@ pub trait LogConsumer: Send {
     /// Gives `partition` up for now, after a fence; it will be assigned again later, here or elsewhere.
     async fn release(&mut self, partition: Partition) -> PortResult<()>;
 
-    /// The group's own note of progress, a second witness behind the checkpoint of the delivery queue.
-    async fn commit(&mut self, partition: Partition, next: Offset) -> PortResult<()>;
+    /// Leaves the group's own note of progress, a second witness behind the checkpoints of the delivery queue.
+    async fn commit(&mut self, partition: Partition, progress: Committed) -> PortResult<()>;
+}
+
+/// The matchers' progress in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Everything before it was appended to every shard of the delivery queue…
+    pub next: Offset,
+    /// …in these lives of the shards, by their number. Empty where they are not known.
+    pub epochs: Vec<Epoch>,
 }
 
 /// A client's own name for a batch, so that sending it again is no second batch.

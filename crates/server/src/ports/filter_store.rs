@@ -46,6 +46,11 @@ pub trait FilterStore: Send + Sync + std::fmt::Debug {
 
     async fn version(&self) -> PortResult<FilterVersion>;
 
+    /// Told what the delivery queue has seen, a store that was restored from a backup gives nothing twice: the next
+    /// subscriber of `shard` gets a slot of at least `slots`, and where the version is below `version` a new history
+    /// begins.
+    async fn keep_above(&self, shard: Shard, slots: u32, version: FilterVersion) -> Result<(), StoreError>;
+
     /// What changed after `version`, in order of version, at most `max`; what was created and removed since appears
     /// only as removed.
     async fn changes_since(&self, version: FilterVersion, max: usize) -> PortResult<Vec<FilterChange>>;
@@ -69,6 +74,22 @@ pub trait FilterStore: Send + Sync + std::fmt::Debug {
 
 /// A matcher, api or gateway that has not reported for so long counts as dead.
 pub const INSTANCE_TTL_S: f64 = 6.0;
+
+/// The upper half of a version counts how often the store was restored from a backup: whoever followed another history
+/// has to load all filters anew.
+const HISTORY_BITS: u32 = 32;
+
+/// Whether changes lead from one version to the other.
+#[must_use]
+pub fn same_history(one: FilterVersion, other: FilterVersion) -> bool {
+    one.0 >> HISTORY_BITS == other.0 >> HISTORY_BITS
+}
+
+/// The first version of the history after that of `version`.
+#[must_use]
+pub fn next_history(version: FilterVersion) -> FilterVersion {
+    FilterVersion(((version.0 >> HISTORY_BITS) + 1) << HISTORY_BITS)
+}
 
 /// A filter as it should become. Its `where` was parsed and its limits checked.
 #[derive(Clone, Debug, PartialEq)]

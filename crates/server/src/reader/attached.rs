@@ -3,15 +3,24 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evs_core::{ConsumerName, Seq, Shard, Slot};
+use evs_core::{ConsumerName, Epoch, Seq, Shard, Slot};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
+
+use crate::ports::delivery_queue::Turn;
 
 type Sessions = SmallVec<[Arc<AttachedSession>; 1]>;
 
 /// All attached sessions.
 #[derive(Debug, Default)]
-pub struct Attached(Mutex<FxHashMap<(Shard, Slot), Sessions>>);
+pub struct Attached(Mutex<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    of: FxHashMap<(Shard, Slot), Sessions>,
+    /// By shard, the lowest turn of what was added and not looked at yet.
+    added: FxHashMap<Shard, u64>,
+}
 
 /// What others may know of a session.
 #[derive(Debug)]
@@ -20,6 +29,8 @@ pub struct AttachedSession {
     pub slot: Slot,
     /// `None` observes: it reads and never acks.
     pub consumer: Option<ConsumerName>,
+    /// The life of the queue that it attached in, and which attach of the shard it was.
+    pub turn: (Epoch, u64),
     sent: AtomicU64,
     live: AtomicBool,
     /// An [`End`], or 0.
@@ -34,6 +45,8 @@ pub enum End {
     Moved = 1,
     /// The queue is gone.
     Gone = 2,
+    /// A newer connection of its consumer came at another gateway.
+    Superseded = 3,
 }
 
 /// The sessions of one slot together.
@@ -50,62 +63,91 @@ pub struct Presence {
 impl Attached {
     #[must_use]
     pub fn presence(&self, shard: Shard, slot: Slot) -> Option<Presence> {
-        self.lock().get(&(shard, slot)).map(presence)
+        self.lock().of.get(&(shard, slot)).map(presence)
     }
 
     /// Every slot with a connection, in no order.
     #[must_use]
     pub fn presences(&self) -> Vec<(Shard, Slot, Presence)> {
-        self.lock().iter().map(|(&(shard, slot), sessions)| (shard, slot, presence(sessions))).collect()
+        self.lock().of.iter().map(|(&(shard, slot), sessions)| (shard, slot, presence(sessions))).collect()
     }
 
     /// Connections of this process.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.lock().values().map(SmallVec::len).sum()
+        self.lock().of.values().map(SmallVec::len).sum()
     }
 
     /// The slots of a shard that have a connection.
     #[must_use]
     pub fn slots(&self, shard: Shard) -> Vec<Slot> {
-        self.lock().keys().filter(|(of, _)| *of == shard).map(|(_, slot)| *slot).collect()
+        self.lock().of.keys().filter(|(of, _)| *of == shard).map(|(_, slot)| *slot).collect()
     }
 
     /// Tells the sessions of a slot, or of one of its consumers, to end.
     pub(crate) fn end(&self, shard: Shard, slot: Slot, consumer: Option<&ConsumerName>, how: End) {
-        for session in self.lock().get(&(shard, slot)).into_iter().flatten() {
+        for session in self.lock().of.get(&(shard, slot)).into_iter().flatten() {
             if consumer.is_none() || session.consumer.as_ref() == consumer {
-                session.ending.store(how as u8, Ordering::Release);
+                session.end(how);
             }
         }
     }
 
+    /// Ends the sessions of a consumer that attached earlier in this life of the queue.
+    pub(crate) fn supersede(&self, shard: Shard, epoch: Epoch, newest: &Turn) {
+        for session in self.lock().of.get(&(shard, newest.slot)).into_iter().flatten() {
+            if session.consumer.as_ref() == Some(&newest.consumer) && session.attached_before(epoch, newest.turn) {
+                session.end(End::Superseded);
+            }
+        }
+    }
+
+    /// Has the consumers of a shard that attached before a turn come back: who came after them is not known any more.
+    pub(crate) fn resume_before(&self, shard: Shard, epoch: Epoch, turn: u64) {
+        let all = self.lock();
+        let of_shard = all.of.iter().filter(|((of, _), _)| *of == shard).flat_map(|(_, sessions)| sessions);
+        for session in of_shard.filter(|session| session.consumer.is_some() && session.attached_before(epoch, turn)) {
+            session.end(End::Moved);
+        }
+    }
+
+    /// The lowest turn of those that were added since the last call.
+    pub(crate) fn take_added(&self, shard: Shard) -> Option<u64> {
+        self.lock().added.remove(&shard)
+    }
+
     pub(crate) fn add(&self, session: Arc<AttachedSession>) {
-        self.lock().entry((session.shard, session.slot)).or_default().push(session);
+        let mut all = self.lock();
+        if session.consumer.is_some() {
+            let lowest = all.added.entry(session.shard).or_insert(session.turn.1);
+            *lowest = session.turn.1.min(*lowest);
+        }
+        all.of.entry((session.shard, session.slot)).or_default().push(session);
     }
 
     pub(crate) fn remove(&self, session: &Arc<AttachedSession>) {
         let mut all = self.lock();
         let key = (session.shard, session.slot);
-        if let Some(sessions) = all.get_mut(&key) {
+        if let Some(sessions) = all.of.get_mut(&key) {
             sessions.retain(|other| !Arc::ptr_eq(other, session));
             if sessions.is_empty() {
-                all.remove(&key);
+                all.of.remove(&key);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<(Shard, Slot), Sessions>> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl AttachedSession {
-    pub(crate) fn new(shard: Shard, slot: Slot, consumer: Option<ConsumerName>, sent: Seq) -> Self {
+    pub(crate) fn new(shard: Shard, slot: Slot, consumer: Option<ConsumerName>, turn: (Epoch, u64), sent: Seq) -> Self {
         Self {
             shard,
             slot,
             consumer,
+            turn,
             sent: AtomicU64::new(sent.0),
             live: AtomicBool::new(false),
             ending: AtomicU8::new(0),
@@ -128,8 +170,17 @@ impl AttachedSession {
         match self.ending.load(Ordering::Acquire) {
             0 => None,
             1 => Some(End::Moved),
-            _ => Some(End::Gone),
+            2 => Some(End::Gone),
+            _ => Some(End::Superseded),
         }
+    }
+
+    fn end(&self, how: End) {
+        self.ending.store(how as u8, Ordering::Release);
+    }
+
+    fn attached_before(&self, epoch: Epoch, turn: u64) -> bool {
+        self.turn.0 == epoch && self.turn.1 < turn
     }
 
     /// Answers whether it was live before.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use evs_core::{Event, Offset, Partition, Position, Trace};
+use evs_core::{Epoch, Event, Offset, Partition, Position, Trace};
 use evs_server::ports::EventLog;
-use evs_server::ports::event_log::{BatchKey, DeadLetter, LogBatch, LogConsumer, LogSignal, Once};
+use evs_server::ports::event_log::{BatchKey, Committed, DeadLetter, LogBatch, LogConsumer, LogSignal, Once};
 
 /// Every backend is made with so many partitions, or with as many as it can have.
 pub(crate) const PARTITIONS: u32 = 3;
@@ -324,8 +324,20 @@ pub(crate) async fn commits_are_taken(log: &dyn EventLog) {
     fill(log, 30).await;
     let mut consumer = log.consumer("one").await.unwrap();
     let batches = drive(&mut *consumer, |_| Offset(0), events(30)).await;
+    let epochs = vec![Epoch(5), Epoch(6)];
+    let mut last = BTreeMap::new();
     for batch in &batches {
-        consumer.commit(batch.partition, batch.to).await.unwrap();
+        let progress = Committed { next: batch.to, epochs: epochs.clone() };
+        last.insert(batch.partition, progress.clone());
+        consumer.commit(batch.partition, progress).await.unwrap();
+    }
+    let deadline = Instant::now() + DEADLINE;
+    for (partition, progress) in last {
+        // Backends without a witness of their own say nothing; the others may take a moment.
+        while let Some(told) = log.committed(partition).await.unwrap().filter(|told| *told != progress) {
+            assert!(Instant::now() < deadline, "{told:?} instead of {progress:?}");
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{ConsumerName, FilterId, FilterVersion, SubscriberId};
 use evs_server::ports::FilterStore;
 use evs_server::ports::filter_store::{
-    FilterChange, FilterDraft, FilterRecord, InstanceReport, PutOutcome, StoreError,
+    FilterChange, FilterDraft, FilterRecord, InstanceReport, PutOutcome, StoreError, same_history,
 };
 
 /// Every backend is made for so many shards.
@@ -27,6 +27,7 @@ macro_rules! filter_store_contract {
             update_replaces_what_was_expected
             delete_removes_what_was_expected
             slots_are_dense_and_never_given_twice
+            a_restored_store_gives_nothing_twice
             changes_come_in_order_and_none_is_missed
             concurrent_writers_leave_no_hole
             lists_are_paged
@@ -176,6 +177,26 @@ pub(crate) async fn slots_are_dense_and_never_given_twice(store: &dyn FilterStor
     let again = put_one(store, draft("s7", None, "{}")).await;
     assert!(given.insert((again.shard, again.slot)), "another life, another slot");
     assert!(puts.iter().all(|put| put.record.id != again.id), "ids are not given twice, either");
+}
+
+pub(crate) async fn a_restored_store_gives_nothing_twice(store: &dyn FilterStore) {
+    let first = put_one(store, draft("first", None, "{}")).await;
+    let shard = first.shard;
+    store.keep_above(shard, 1, FilterVersion(1)).await.unwrap();
+    assert_eq!(store.version().await.unwrap(), FilterVersion(1), "it knows of all that");
+    let mut others = (0..).map(|n| format!("other{n}")).filter(|id| subscriber(id).shard(SHARDS) == shard);
+    store.keep_above(shard, 7, FilterVersion(1)).await.unwrap();
+    let next = put_one(store, draft(&others.next().unwrap(), None, "{}")).await;
+    assert_eq!((next.slot, next.version), (evs_core::Slot(7), FilterVersion(2)));
+    store.keep_above(shard, 3, FilterVersion(40)).await.unwrap();
+    let began = store.version().await.unwrap();
+    assert!(began.0 > 40 && !same_history(began, FilterVersion(40)), "{began}");
+    store.keep_above(shard, 3, FilterVersion(40)).await.unwrap();
+    assert_eq!(store.version().await.unwrap(), began, "told once");
+    let last = put_one(store, draft(&others.next().unwrap(), None, "{}")).await;
+    assert_eq!((last.slot, last.version), (evs_core::Slot(8), FilterVersion(began.0 + 1)));
+    let all: Vec<_> = changes(store, FilterVersion(0), 2).await.iter().map(FilterChange::version).collect();
+    assert_eq!(all, [FilterVersion(1), FilterVersion(2), last.version], "a follower that begins anew finds all");
 }
 
 async fn changes(store: &dyn FilterStore, mut since: FilterVersion, page: usize) -> Vec<FilterChange> {

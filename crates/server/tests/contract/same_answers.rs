@@ -182,8 +182,15 @@ pub(crate) async fn run(
             83 => {
                 both!(pair, queue => queue.open(SHARD, FilterVersion(3)));
             }
+            84 => {
+                let epoch = pair.epoch(&mut dice);
+                pair.model.renew(SHARD, epoch.0).await.unwrap();
+                pair.real.renew(SHARD, epoch.1).await.unwrap();
+                pair.note_epoch().await;
+            }
             _ => {}
         }
+        both!(pair, queue => queue.turns(SHARD, u64::from(step) / 20, 4));
         both!(pair, queue => queue.snapshot(SHARD));
         let from = Seq(dice.random_range(0..30));
         both!(pair, queue => queue.read(SHARD, slot, from, 5));

@@ -2,7 +2,9 @@
 //! the stores is away, and TLS to all of them.
 
 mod bed;
+mod gateways;
 mod kafka;
+mod memory_loss;
 mod own;
 mod postgres;
 mod stats;

@@ -11,7 +11,7 @@ use evs_core::{ConsumerName, Epoch, FilterVersion, Partition, Seq, Shard, Slot};
 use evs_server::backend::memory::MemoryQueue;
 use evs_server::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
-    ShardState, Snapshot, Standing, Start, Tail,
+    ShardState, Snapshot, Standing, Start, Tail, Turns,
 };
 use evs_server::ports::{PortError, PortResult};
 use rand::rngs::SmallRng;
@@ -183,6 +183,15 @@ impl DeliveryQueue for FaultyQueue {
         self.through(self.queue.state(shard)).await.map(|state| self.told_state(state))
     }
 
+    async fn renew(&self, shard: Shard, epoch: Epoch) -> PortResult<()> {
+        let epoch = self.present(shard, epoch).await?;
+        self.through(self.queue.renew(shard, epoch)).await
+    }
+
+    async fn slots(&self, shard: Shard) -> PortResult<u32> {
+        self.through(self.queue.slots(shard)).await
+    }
+
     async fn raise(&self, shard: Shard, epoch: Epoch, version: FilterVersion) -> PortResult<bool> {
         let epoch = self.present(shard, epoch).await?;
         self.through(self.queue.raise(shard, epoch, version)).await
@@ -248,6 +257,11 @@ impl DeliveryQueue for FaultyQueue {
             attached.lost = Seq(0);
         }
         Ok(attached)
+    }
+
+    async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
+        let turns = self.through(self.queue.turns(shard, after, max)).await?;
+        Ok(Turns { epoch: self.told(turns.epoch), ..turns })
     }
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{KafkaLog, poll, unavailable};
 use crate::ports::PortResult;
-use crate::ports::event_log::{LogBatch, LogConsumer, LogSignal};
+use crate::ports::event_log::{Committed, LogBatch, LogConsumer, LogSignal};
 
 /// Batches that wait for the matcher. Past it the partitions are paused, and the thread polls on.
 pub(super) const BATCHES_WAITING_MAX: usize = 16;
@@ -20,11 +20,11 @@ pub(super) const BATCHES_WAITING_MAX: usize = 16;
 const COMMANDS_MAX: usize = 4_096;
 
 /// What a matcher asks of the thread.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Command {
     Start(Partition, Offset),
     Release(Partition),
-    Commit(Partition, Offset),
+    Commit(Partition, Committed),
 }
 
 /// What lies between the thread and the task.
@@ -171,8 +171,8 @@ impl LogConsumer for KafkaConsumer {
         self.ask(Command::Release(partition))
     }
 
-    async fn commit(&mut self, partition: Partition, next: Offset) -> PortResult<()> {
-        self.ask(Command::Commit(partition, next))
+    async fn commit(&mut self, partition: Partition, progress: Committed) -> PortResult<()> {
+        self.ask(Command::Commit(partition, progress))
     }
 }
 

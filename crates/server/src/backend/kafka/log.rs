@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use super::consumer::KafkaConsumer;
 use super::dead_letters::{bury, scan};
-use super::{KafkaLog, QUERY_TIMEOUT, kafka_partition, partition_of, port_error, range, record, unavailable};
+use super::{KafkaLog, QUERY_TIMEOUT, kafka_partition, partition_of, port_error, range, record, unavailable, witness};
 use crate::ports::PortResult;
-use crate::ports::event_log::{DeadLetter, EventLog, LogConsumer, LogRead, PartitionRange};
+use crate::ports::event_log::{Committed, DeadLetter, EventLog, LogConsumer, LogRead, PartitionRange};
 
 #[async_trait]
 impl EventLog for KafkaLog {
@@ -118,6 +118,10 @@ impl EventLog for KafkaLog {
             })
         })
         .await
+    }
+
+    async fn committed(&self, partition: Partition) -> PortResult<Option<Committed>> {
+        self.ask(move |shared, _| witness::read(shared, partition)).await
     }
 
     async fn consumer(&self, instance: &str) -> PortResult<Box<dyn LogConsumer>> {

@@ -21,7 +21,7 @@ use tokio::runtime::Handle;
 
 use super::consumer::{Command, Mailbox};
 use super::dead_letters::bury;
-use super::{KafkaLog, config, kafka_partition, partition_of, port_error, range, record};
+use super::{KafkaLog, config, kafka_partition, partition_of, port_error, range, record, witness};
 use crate::ports::PortResult;
 use crate::ports::event_log::{LogBatch, LogSignal, LoggedEvent};
 
@@ -139,6 +139,8 @@ impl Thread {
             ("heartbeat.interval.ms", "2000"),
             ("queued.min.messages", "10000"),
             ("queued.max.messages.kbytes", "16384"),
+            // By default librdkafka stops for a second whenever it has read far enough ahead, which takes us less.
+            ("fetch.queue.backoff.ms", "10"),
             ("fetch.error.backoff.ms", "100"),
         ];
         for (name, value) in ours {
@@ -298,12 +300,10 @@ impl Thread {
                 let again = RELEASED_FOR.mul_f64(rand::rng().random_range(0.5..1.5));
                 self.released.insert(partition, Instant::now() + again);
             }
-            Command::Commit(partition, next) => {
-                let mut list = TopicPartitionList::new();
-                let offset = KafkaOffset::Offset(next.0.cast_signed());
-                let added = list.add_partition_offset(topic, kafka_partition(partition), offset);
+            Command::Commit(partition, progress) => {
+                let list = witness::list(topic, partition, &progress);
                 // A witness only: a commit that fails is followed by a later one.
-                if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
+                if let Err(error) = list.and_then(|list| self.consumer.commit(&list, CommitMode::Async)) {
                     tracing::debug!(%error, %partition, "a commit failed");
                 }
             }

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::ports::PortResult;
 use crate::ports::filter_store::{
     FilterChange, FilterDraft, FilterRecord, FilterStore, INSTANCE_TTL_S, InstanceReport, Put, PutOutcome, StoreError,
-    SubscriberRecord,
+    SubscriberRecord, next_history,
 };
 
 /// The filter store in memory.
@@ -236,6 +236,17 @@ impl FilterStore for MemoryFilters {
             // A timeout is as good an answer as a change: the caller looks in either case.
             let _ = tokio::time::timeout(wait, changed).await;
         }
+    }
+
+    async fn keep_above(&self, shard: Shard, slots: u32, version: FilterVersion) -> Result<(), StoreError> {
+        self.transaction(|inner| {
+            let given = inner.slots_given.entry(shard).or_default();
+            *given = slots.max(*given);
+            if inner.version < version.0 {
+                inner.version = next_history(version).0;
+            }
+            Ok(())
+        })
     }
 
     async fn announce(&self, key: &str, until_ms: i64) -> PortResult<()> {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Clock;
 use crate::ports::event_log::{
-    DeadLetter, EventLog, LogBatch, LogConsumer, LogRead, LogSignal, LoggedEvent, PartitionRange,
+    Committed, DeadLetter, EventLog, LogBatch, LogConsumer, LogRead, LogSignal, LoggedEvent, PartitionRange,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -38,7 +38,7 @@ struct Inner {
     members_ever: u64,
     /// Who reads a partition now. It is given on only when this is empty, as in a cooperative rebalance.
     holders: BTreeMap<Partition, u64>,
-    committed: BTreeMap<Partition, Offset>,
+    committed: BTreeMap<Partition, Committed>,
     dead_letters: Vec<DeadLetter>,
     dead_letters_ever: u64,
 }
@@ -83,12 +83,6 @@ impl MemoryLog {
         inner.holders.clear();
         drop(inner);
         self.shared.changed.notify_waiters();
-    }
-
-    /// What the group has committed.
-    #[must_use]
-    pub fn committed(&self, partition: Partition) -> Option<Offset> {
-        self.shared.lock().committed.get(&partition).copied()
     }
 }
 
@@ -200,6 +194,10 @@ impl EventLog for MemoryLog {
             stored.low += gone as u64;
         }
         Ok(())
+    }
+
+    async fn committed(&self, partition: Partition) -> PortResult<Option<Committed>> {
+        Ok(self.shared.lock().committed.get(&partition).cloned())
     }
 
     async fn bury(&self, mut letter: DeadLetter) -> PortResult<()> {
@@ -322,8 +320,8 @@ impl LogConsumer for MemoryConsumer {
         Ok(())
     }
 
-    async fn commit(&mut self, partition: Partition, next: Offset) -> PortResult<()> {
-        self.shared.lock().committed.insert(partition, next);
+    async fn commit(&mut self, partition: Partition, progress: Committed) -> PortResult<()> {
+        self.shared.lock().committed.insert(partition, progress);
         Ok(())
     }
 }

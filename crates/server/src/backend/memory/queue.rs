@@ -13,10 +13,11 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::backend::turns::TurnBook;
 use crate::clock::Clock;
 use crate::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
-    ShardState, Snapshot, Standing, Start, Tail,
+    ShardState, Snapshot, Standing, Start, Tail, Turns,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -56,6 +57,7 @@ struct ShardData {
     base: BTreeMap<Slot, u64>,
     checkpoints: BTreeMap<Partition, Ownership>,
     queues: BTreeMap<Slot, Queue>,
+    turns: TurnBook,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -250,7 +252,10 @@ impl ShardData {
             queue.settle();
             (begin, state.epoch)
         };
-        let attached = Attached { state, removed, new, row, row_epoch, acked: queue.acked, lost: queue.lost, base };
+        let (acked, lost) = (queue.acked, queue.lost);
+        let takes_turn = !removed && start != Start::Observe;
+        let turn = if takes_turn { self.turns.take(slot, consumer) } else { 0 };
+        let attached = Attached { state, removed, new, row, row_epoch, acked, lost, base, turn };
         self.forget_empty(slot);
         attached
     }
@@ -368,6 +373,15 @@ impl DeliveryQueue for MemoryQueue {
         self.step(shard, |data| data.state())
     }
 
+    async fn renew(&self, shard: Shard, epoch: Epoch) -> PortResult<()> {
+        if self.state(shard).await?.epoch == epoch
+            && let Some(data) = self.lock().shards.get_mut(usize::from(shard.0))
+        {
+            data.epoch = None;
+        }
+        self.state(shard).await.map(drop)
+    }
+
     async fn raise(&self, shard: Shard, epoch: Epoch, version: FilterVersion) -> PortResult<bool> {
         self.step(shard, |data| {
             let same = epoch == data.epoch() && !data.sealed;
@@ -446,6 +460,10 @@ impl DeliveryQueue for MemoryQueue {
         self.step(shard, |data| data.attach(slot, consumer, start, now_ms))
     }
 
+    async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
+        self.step(shard, |data| data.turns.after(data.epoch(), after, max))
+    }
+
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {
         self.step(shard, |data| {
             let queue = data.queues.get(&slot).cloned().unwrap_or_default();
@@ -481,6 +499,13 @@ impl DeliveryQueue for MemoryQueue {
     async fn remove(&self, shard: Shard, slot: Slot) -> PortResult<()> {
         self.step(shard, |data| {
             data.queues.insert(slot, Queue { acked: TOMBSTONE, ..Queue::default() });
+        })
+    }
+
+    async fn slots(&self, shard: Shard) -> PortResult<u32> {
+        self.step(shard, |data| {
+            let highest = data.queues.keys().last().max(data.base.keys().last());
+            highest.map_or(0, |slot| slot.0 + 1)
         })
     }
 

@@ -13,7 +13,7 @@ use super::wake::CHANNEL;
 use super::{PostgresFilters, WHAT, port_error};
 use crate::ports::filter_store::{
     FilterChange, FilterDraft, FilterRecord, FilterStore, INSTANCE_TTL_S, InstanceReport, Put, PutOutcome, StoreError,
-    SubscriberRecord,
+    SubscriberRecord, next_history,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -457,6 +457,40 @@ impl FilterStore for PostgresFilters {
 
     async fn changed(&self, version: FilterVersion, wait: Duration) {
         self.wake.wait(version.0, wait).await;
+    }
+
+    async fn keep_above(&self, shard: Shard, slots: u32, version: FilterVersion) -> Result<(), StoreError> {
+        let row = sqlx::query("SELECT version, (SELECT next FROM slots WHERE shard = $1) AS next FROM filter_version")
+            .bind(i32::from(shard.0))
+            .fetch_one(&self.pool)
+            .await
+            .map_err(store_error)?;
+        let next: Option<i64> = row.try_get("next").map_err(store_error)?;
+        let wanted = version.0.cast_signed();
+        if next.unwrap_or(0) >= i64::from(slots) && number::<i64>(&row, "version")? >= wanted {
+            return Ok(());
+        }
+        let mut change = self.change().await?;
+        if change.version < wanted {
+            let began = next_history(version);
+            tracing::error!(
+                store = change.version,
+                seen = wanted,
+                now = began.0,
+                "the filter store went back: a new history"
+            );
+            change.version = began.0.cast_signed();
+        }
+        sqlx::query(
+            "INSERT INTO slots (shard, next) VALUES ($1, $2) \
+             ON CONFLICT (shard) DO UPDATE SET next = greatest(slots.next, EXCLUDED.next)",
+        )
+        .bind(i32::from(shard.0))
+        .bind(i64::from(slots))
+        .execute(&mut *change.transaction)
+        .await
+        .map_err(store_error)?;
+        change.commit(self).await
     }
 
     async fn announce(&self, key: &str, until_ms: i64) -> PortResult<()> {

@@ -16,7 +16,7 @@ use super::scripts::{Digests, Script};
 use super::{BLOCK_MAX, RedisQueue, asks_for_contact, port_error};
 use crate::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
-    ShardState, Snapshot, Standing, Start, Tail,
+    ShardState, Snapshot, Standing, Start, TURNS_KEPT, Tail, Turn, Turns,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -35,6 +35,8 @@ const PIECE_GAP: u32 = 64;
 const ENTRIES_MAX: u64 = 1_000;
 /// Slots of the `acked` string that one list looks at in one go.
 const WINDOW_SLOTS: usize = 4_096;
+/// Turns of one read.
+const TURNS_MAX: usize = 1_000;
 /// Spilled records of one read.
 const RECORDS_MAX: usize = 256;
 
@@ -118,7 +120,7 @@ impl RedisQueue {
         }
         tracing::error!(%shard, top = fresh.state.top, seen, "the delivery log ends before what was seen of it: a new epoch");
         let digests = self.digests(shard).await?;
-        self.make_contact(shard, Some(&digests), true).await?;
+        self.make_contact(shard, Some(&digests), Some(fresh.state.epoch)).await?;
         self.fresh_state(shard).await
     }
 
@@ -233,6 +235,11 @@ impl DeliveryQueue for RedisQueue {
         Ok(self.noted(shard, state).await?.state)
     }
 
+    async fn renew(&self, shard: Shard, epoch: Epoch) -> PortResult<()> {
+        let digests = self.digests(shard).await?;
+        self.make_contact(shard, Some(&digests), Some(epoch)).await.map(drop)
+    }
+
     async fn raise(&self, shard: Shard, epoch: Epoch, version: FilterVersion) -> PortResult<bool> {
         let answer = self.call(&self.writes, shard, Script::Raise, |command| {
             command.arg(epoch.to_string()).arg(number(version.0));
@@ -325,7 +332,7 @@ impl DeliveryQueue for RedisQueue {
                 Ok(Tail { state: state.state, entries })
             }
             Err(error) if asks_for_contact(&error) => {
-                self.make_contact(shard, Some(&known), false).await?;
+                self.make_contact(shard, Some(&known), None).await?;
                 Ok(Tail { state: self.state(shard).await?, entries: Vec::new() })
             }
             Err(error) => Err(port_error(error)),
@@ -372,7 +379,7 @@ impl DeliveryQueue for RedisQueue {
     }
 
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
-        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64);
+        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64, u64);
         let (mode, at) = match start {
             Start::Earliest => ("e", 0),
             Start::At(seq) => ("a", number(seq.0)),
@@ -380,9 +387,9 @@ impl DeliveryQueue for RedisQueue {
         };
         let now_ms = self.clock.now_ms().max(0);
         let answer = self.call(&self.reads, shard, Script::Attach, |command| {
-            command.arg(slot.0).arg(consumer.as_str()).arg(mode).arg(at).arg(now_ms);
+            command.arg(slot.0).arg(consumer.as_str()).arg(mode).arg(at).arg(now_ms).arg(TURNS_KEPT);
         });
-        let (state, removed, new, row, row_epoch, acked, lost, base) = value::<Answer>(answer.await?)?;
+        let (state, removed, new, row, row_epoch, acked, lost, base, turn) = value::<Answer>(answer.await?)?;
         let state = state_of(&state)?;
         let row_epoch = row_epoch.parse().map_err(|_| damaged("an epoch that is none"))?;
         Ok(Attached {
@@ -394,7 +401,23 @@ impl DeliveryQueue for RedisQueue {
             acked: acked_of(acked),
             lost: Seq(lost),
             base: Seq(base),
+            turn,
         })
+    }
+
+    async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
+        type Answer = (Vec<String>, u64, Vec<(String, Vec<String>)>);
+        let answer = self.call(&self.reads, shard, Script::Turns, |command| {
+            command.arg(number(after)).arg(max.clamp(1, TURNS_MAX));
+        });
+        let (state, forgotten, entries) = value::<Answer>(answer.await?)?;
+        let taken = entries.into_iter().map(|(id, fields)| {
+            let turn = parse(id.strip_prefix("0-").unwrap_or_default())?;
+            let [_, slot, _, consumer] = &fields[..] else { return Err(damaged("a turn lacks a field")) };
+            let consumer = ConsumerName::new(consumer).map_err(|error| damaged(&error.to_string()))?;
+            Ok(Turn { turn, slot: Slot(parse(slot)?), consumer })
+        });
+        Ok(Turns { epoch: state_of(&state)?.state.epoch, forgotten, taken: taken.collect::<PortResult<_>>()? })
     }
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {
@@ -442,6 +465,16 @@ impl DeliveryQueue for RedisQueue {
             command.arg(slot.0);
         });
         answer.await.map(|_| ())
+    }
+
+    async fn slots(&self, shard: Shard) -> PortResult<u32> {
+        let mut pipe = redis::pipe();
+        pipe.cmd("STRLEN").arg(self.key(shard, "acked")).cmd("STRLEN").arg(self.key(shard, "base"));
+        let answers = self.reads.run(&pipe).await.map_err(port_error)?;
+        let mut lens = answers.into_iter().map(value::<usize>);
+        let mut slots = |bytes: usize| lens.next().unwrap_or(Ok(0)).map(|len| len.div_ceil(bytes));
+        let slots = slots(RECORD_BYTES)?.max(slots(BASE_BYTES)?);
+        Ok(u32::try_from(slots).unwrap_or(u32::MAX))
     }
 
     async fn acked(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<Seq>> {

@@ -37,6 +37,7 @@ scripts! {
     Checkpoints READS "checkpoints",
     Compact FREES "compact",
     Attach FREES "attach",
+    Turns READS "turns",
     Read READS "read",
     Move FREES "move",
     Remove FREES "remove",
@@ -77,18 +78,18 @@ impl RedisQueue {
         let known = self.contact_of(shard)?.digests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match known {
             Some(digests) => Ok(digests),
-            None => self.make_contact(shard, None, false).await,
+            None => self.make_contact(shard, None, None).await,
         }
     }
 
     /// The first contact with a server that does not know our scripts: it decides on the epoch and loads them in one
-    /// transaction, so that no restart can come between. Does nothing where another task was faster. `loss` says that
-    /// the log ends before what was seen of it, so that the epoch must end.
+    /// transaction, so that no restart can come between. Does nothing where another task was faster. `lost` is an
+    /// epoch that must end, because the store is known to have lost something in it.
     pub(super) async fn make_contact(
         &self,
         shard: Shard,
         failed: Option<&Arc<Digests>>,
-        loss: bool,
+        lost: Option<Epoch>,
     ) -> PortResult<Arc<Digests>> {
         let contact = self.contact_of(shard)?;
         let _one = contact.contact.lock().await;
@@ -104,7 +105,7 @@ impl RedisQueue {
         let mut pipe = redis::pipe();
         pipe.atomic().cmd("EVAL").arg(CONTACT).arg(1).arg(&meta);
         pipe.arg(&server.run_id).arg(u8::from(server.keeps)).arg(&server.node);
-        pipe.arg(Epoch(rand::random()).to_string()).arg(u8::from(loss));
+        pipe.arg(Epoch(rand::random()).to_string()).arg(lost.map(|epoch| epoch.to_string()).unwrap_or_default());
         for (flags, body) in TEXTS {
             pipe.cmd("SCRIPT").arg("LOAD").arg(text(&meta, flags, body));
         }

@@ -4,7 +4,7 @@ mod consumers;
 mod log;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,10 +21,11 @@ use self::consumers::{ack, attach, expire, raise_acked};
 use self::log::{PAGE_SLOTS, append, compact, load_base, page_counters};
 use super::event_log::decode_segment;
 use super::{Db, WHAT, number, port_error};
+use crate::backend::turns::TurnBook;
 use crate::clock::Clock;
 use crate::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
-    ShardState, Snapshot, Standing, Start, Tail,
+    ShardState, Snapshot, Standing, Start, Tail, Turns,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -45,10 +46,18 @@ pub struct SqliteQueue {
 }
 
 /// One shard's newest entries and its last committed state.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Live {
     recent: Arc<Mutex<Recent>>,
+    /// A file belongs to one process, and no connection outlives it.
+    turns: Mutex<TurnBook>,
     state: watch::Sender<Option<ShardState>>,
+}
+
+impl Live {
+    fn turns(&self) -> MutexGuard<'_, TurnBook> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +86,7 @@ impl SqliteQueue {
             let cause = format!("it was made with {stored} queue shards, not {shards}; the number cannot be changed");
             return Err(PortError::Damaged { what: WHAT, cause });
         }
-        let live = (0..shards).map(|_| Live { recent: Arc::default(), state: watch::Sender::new(None) }).collect();
+        let live = (0..shards).map(|_| Live::default()).collect();
         Ok(Self { db, clock, log_bytes_max, live })
     }
 
@@ -371,12 +380,22 @@ impl DeliveryQueue for SqliteQueue {
 
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
         self.state(shard).await?;
-        let (consumer, now_ms) = (consumer.clone(), self.clock.now_ms());
-        self.db
+        let (name, now_ms) = (consumer.clone(), self.clock.now_ms());
+        let mut attached = self
+            .db
             .write(move |connection| {
-                Box::pin(async move { attach(connection, shard, slot, &consumer, start, now_ms).await })
+                Box::pin(async move { attach(connection, shard, slot, &name, start, now_ms).await })
             })
-            .await
+            .await?;
+        if start != Start::Observe && !attached.removed {
+            attached.turn = self.live(shard)?.turns().take(slot, consumer);
+        }
+        Ok(attached)
+    }
+
+    async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
+        let epoch = self.state(shard).await?.epoch;
+        Ok(self.live(shard)?.turns().after(epoch, after, max))
     }
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {
@@ -490,6 +509,11 @@ impl DeliveryQueue for SqliteQueue {
                 })
             })
             .await
+    }
+
+    async fn slots(&self, shard: Shard) -> PortResult<u32> {
+        // It lies in one file with the filter store that gives the slots, so both are restored together.
+        self.live(shard).map(|_| 0)
     }
 
     async fn acked(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<Seq>> {

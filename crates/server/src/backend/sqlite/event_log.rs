@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use super::{Db, WHAT, number, port_error};
 use crate::clock::Clock;
 use crate::ports::event_log::{
-    BatchKey, DeadLetter, EventLog, LogBatch, LogConsumer, LogRead, LogSignal, LoggedEvent, Once, PartitionRange,
+    BatchKey, Committed, DeadLetter, EventLog, LogBatch, LogConsumer, LogRead, LogSignal, LoggedEvent, Once,
+    PartitionRange,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -512,7 +513,7 @@ impl LogConsumer for SqliteConsumer {
         Ok(())
     }
 
-    async fn commit(&mut self, _partition: Partition, _next: Offset) -> PortResult<()> {
+    async fn commit(&mut self, _partition: Partition, _progress: Committed) -> PortResult<()> {
         // The checkpoint lies in the same file: a second witness would see the same.
         Ok(())
     }

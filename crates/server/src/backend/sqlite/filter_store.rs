@@ -14,7 +14,7 @@ use super::{Db, WHAT, number, port_error};
 use crate::clock::Clock;
 use crate::ports::filter_store::{
     FilterChange, FilterDraft, FilterRecord, FilterStore, INSTANCE_TTL_S, InstanceReport, Put, PutOutcome, StoreError,
-    SubscriberRecord,
+    SubscriberRecord, next_history,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -434,6 +434,27 @@ impl FilterStore for SqliteFilters {
         let newer = watched.wait_for(|now| *now > version.0);
         // Either way the caller looks for itself.
         let _ = tokio::time::timeout(wait, newer).await;
+    }
+
+    async fn keep_above(&self, shard: Shard, slots: u32, version: FilterVersion) -> Result<(), StoreError> {
+        self.change(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO slots VALUES (?1, ?2) ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
+                )
+                .bind(shard.0)
+                .bind(slots)
+                .execute(&mut *connection)
+                .await?;
+                sqlx::query("UPDATE filter_version SET version = ?2 WHERE version < ?1")
+                    .bind(version.0 as i64)
+                    .bind(next_history(version).0 as i64)
+                    .execute(connection)
+                    .await?;
+                Ok(Ok(()))
+            })
+        })
+        .await
     }
 
     async fn announce(&self, key: &str, until_ms: i64) -> PortResult<()> {

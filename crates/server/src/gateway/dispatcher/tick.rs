@@ -45,10 +45,12 @@ impl Dispatcher {
             connection.close(&mut state, CloseCode::TokenExpired, now_ms);
             return false;
         }
-        let ending = connection.attached.ending().map(|end| match end {
-            End::Moved => CloseCode::Resume,
-            End::Gone => CloseCode::NotFound,
-        });
+        let ending = connection.attached.ending();
+        if ending == Some(End::Superseded) {
+            self.supersede(connection, &mut state, now_ms);
+            return false;
+        }
+        let ending = ending.map(|end| if end == End::Gone { CloseCode::NotFound } else { CloseCode::Resume });
         let revoked = state.subject.as_ref().is_some_and(|subject| self.auth.is_revoked(subject));
         if let Some(code) = ending.or(revoked.then_some(CloseCode::Unauthorized)) {
             connection.close(&mut state, code, now_ms);

@@ -1,6 +1,6 @@
 //! Attaching, acking, removing, and who stands where.
 
-use evs_core::{Seq, Slot};
+use evs_core::{Seq, Shard, Slot};
 use evs_server::ports::DeliveryQueue;
 use evs_server::ports::delivery_queue::{Ack, Start};
 
@@ -62,6 +62,27 @@ pub(crate) async fn an_observer_is_not_registered(queue: &dyn DeliveryQueue) {
     let seen = queue.attach(SHARD, Slot(1), &consumer("tablet"), Start::Observe).await.unwrap();
     assert_eq!((seen.new, seen.acked), (false, Seq(3)));
     assert_eq!(queue.consumers(SHARD, Slot(1)).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn attaches_are_numbered(queue: &dyn DeliveryQueue) {
+    let epoch = claim(queue, SHARD, ZERO).await.epoch;
+    let attach =
+        async |slot, name: &str, start| queue.attach(SHARD, Slot(slot), &consumer(name), start).await.unwrap().turn;
+    let none = queue.turns(SHARD, 0, 10).await.unwrap();
+    assert_eq!((none.epoch, none.forgotten, none.taken), (epoch, 0, vec![]));
+    let turns = [attach(1, "phone", Start::Earliest).await, attach(2, "phone", Start::At(Seq(0))).await];
+    assert_eq!(attach(1, "phone", Start::Observe).await, 0, "who only looks takes nobody's place");
+    let again = attach(1, "phone", Start::Earliest).await;
+    assert!(turns[0] < turns[1] && turns[1] < again, "{turns:?} {again}");
+    queue.remove(SHARD, Slot(2)).await.unwrap();
+    assert_eq!(attach(2, "phone", Start::Earliest).await, 0, "there is nothing to attach to");
+    let all = queue.turns(SHARD, 0, 10).await.unwrap();
+    let told: Vec<_> = all.taken.iter().map(|turn| (turn.turn, turn.slot, turn.consumer.clone())).collect();
+    let phone = |turn, slot| (turn, Slot(slot), consumer("phone"));
+    assert_eq!(told, [phone(turns[0], 1), phone(turns[1], 2), phone(again, 1)]);
+    assert_eq!(queue.turns(SHARD, turns[0], 1).await.unwrap().taken, all.taken[1..2]);
+    assert_eq!(queue.turns(SHARD, again, 10).await.unwrap().taken, []);
+    assert_eq!(queue.turns(Shard(1), 0, 10).await.unwrap().taken, [], "each shard counts its own");
 }
 
 pub(crate) async fn acks_only_rise_and_only_in_their_epoch(queue: &dyn DeliveryQueue) {

@@ -1,7 +1,7 @@
--- ARGV: slot, consumer, start (e, a or o), seq of the start, now.
+-- ARGV: slot, consumer, start (e, a or o), seq of the start, now, how many turns to keep.
 local t, name, slot, now = ARGV[1], ARGV[2], tonumber(ARGV[1]), tonumber(ARGV[5])
 local acked, ord, last, seen, flags = record(slot)
-if acked == TOMBSTONE then return { s, 1, 0, 0, s[1], acked, 0, base(slot) } end
+if acked == TOMBSTONE then return { s, 1, 0, 0, s[1], acked, 0, base(slot), 0 } end
 local hashed, row, row_ord, new = bit.band(flags, 2) ~= 0, nil, nil, 0
 if hashed then
   local bytes = redis.call('HGET', p .. 'c:' .. t, name)
@@ -34,4 +34,9 @@ if not row then
   end
 end
 local epoch = redis.call('HGET', p .. 'epochs', string.format('%.0f', row_ord)) or s[1]
-return { s, 0, new, row, epoch, acked, lost(t), base(slot) }
+local turn = 0
+if ARGV[3] ~= 'o' then
+  turn = redis.call('HINCRBY', meta, 'turns', 1)
+  redis.call('XADD', p .. 'turns', 'MAXLEN', '~', ARGV[6], id(turn), 's', t, 'c', name)
+end
+return { s, 0, new, row, epoch, acked, lost(t), base(slot), turn }

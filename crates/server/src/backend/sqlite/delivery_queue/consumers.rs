@@ -73,6 +73,7 @@ pub(super) async fn attach(
         acked: Seq(acked),
         lost: Seq(lost),
         base,
+        turn: 0,
     })
 }
 

@@ -1,0 +1,46 @@
+//! A consumer that connects at another gateway ends its older connection at this one. Attaches of a shard are numbered
+//! by the queue, so that all gateways agree on which is the newest.
+
+use std::time::Duration;
+
+use evs_core::Shard;
+use tokio::time::sleep;
+
+use crate::app::App;
+use crate::ports::PortResult;
+
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+const PAGE: usize = 1_000;
+
+/// Looks until the process stops. While the queue does not answer, connections stay as they are.
+pub(super) async fn watch(app: App, shard: Shard) {
+    // No consumer has connected here so far.
+    let mut seen = u64::MAX;
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            () = sleep(LOOK_EVERY) => {}
+        }
+        if let Err(error) = look(&app, shard, &mut seen).await {
+            tracing::debug!(%error, %shard, "connections at other gateways could not be looked for");
+        }
+    }
+}
+
+/// `seen` is the turn up to which all is known; a connection that was added meanwhile is compared with all after its own.
+async fn look(app: &App, shard: Shard, seen: &mut u64) -> PortResult<()> {
+    let attached = app.readers.attached();
+    *seen = attached.take_added(shard).unwrap_or(u64::MAX).min(*seen);
+    while *seen < u64::MAX {
+        let turns = app.queue.turns(shard, *seen, PAGE).await?;
+        if turns.forgotten > *seen {
+            attached.resume_before(shard, turns.epoch, turns.forgotten);
+            *seen = turns.forgotten;
+        }
+        turns.taken.iter().for_each(|turn| attached.supersede(shard, turns.epoch, turn));
+        let Some(last) = turns.taken.last() else { break };
+        *seen = last.turn;
+    }
+    Ok(())
+}
