@@ -57,6 +57,9 @@ pub const SESSION_BYTES_MAX: usize = 1024 * 1024;
 /// One frame from a client: acks and small requests only.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
 
+/// Consumers of one subscriber: what every consumer has acked is a minimum over all of them.
+pub const SUBSCRIBER_CONSUMERS_MAX: usize = 1_000;
+
 /// Deliveries of one write, and so the unsent bytes kept for a socket that does not take more, but for the last
 /// delivery. What ten thousand clients cost that read nothing, and how long they hold up those that read, grow with it.
 pub const SOCKET_BUFFER_BYTES_MAX: usize = 16 * 1024;

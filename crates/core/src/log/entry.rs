@@ -50,6 +50,12 @@ impl Entry {
         &self.routes
     }
 
+    /// One past the highest slot that it routes to.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.routes.iter().map(|route| route.slot + 1).max().unwrap_or(0)
+    }
+
     #[must_use]
     pub fn event(&self, route: &Route) -> &EntryEvent {
         &self.events[route.event as usize]

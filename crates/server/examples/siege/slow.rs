@@ -15,15 +15,23 @@ use crate::server::Besieged;
 const EVENTS: usize = 400;
 const EVENT_BYTES: usize = 1_000;
 
+const OF_ONE_SUBSCRIBER: usize = 100;
+
 pub(crate) async fn run(server: Option<PathBuf>, consumers: usize, span: Duration) -> anyhow::Result<()> {
     let server = Besieged::start(server, false).await?;
     let legit = Legit::new(&server).await?;
     let before = legit.measure(span).await?;
     println!("before: {before}");
-    // All of them look at one queue: each consumer has a position of its own, and nothing is shared but the entries.
+    // A hundred on each queue: each consumer has a position of its own, and nothing is shared but the entries.
     let client = Client::new(Config::new(&format!("http://{}", server.api))?)?;
-    let spec = FilterSpec { subscriber_id: "slow".into(), event_types: vec!["slow".into()], ..FilterSpec::default() };
-    client.create_filter(&spec, Some(Duration::from_secs(10))).await?;
+    for subscriber in 0..consumers.div_ceil(OF_ONE_SUBSCRIBER) {
+        let spec = FilterSpec {
+            subscriber_id: format!("slow{subscriber}"),
+            event_types: vec!["slow".into()],
+            ..FilterSpec::default()
+        };
+        client.create_filter(&spec, Some(Duration::from_secs(10))).await?;
+    }
     let mut sockets = Vec::with_capacity(consumers);
     for number in 0..consumers {
         let socket = TcpSocket::new_v4()?;
@@ -31,8 +39,9 @@ pub(crate) async fn run(server: Option<PathBuf>, consumers: usize, span: Duratio
         socket.set_recv_buffer_size(4096)?;
         let mut socket = socket.connect(server.gateway).await?;
         let request = format!(
-            "GET /ws/slow?consumer=c{number} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            "GET /ws/slow{}?consumer=c{number} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+            number / OF_ONE_SUBSCRIBER
         );
         socket.write_all(request.as_bytes()).await?;
         let mut first = [0; 12];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use evs_api::frames::{Gap, GapReason, Resumed, ServerFrame, Welcome};
 use evs_api::oplog::Level;
+use evs_core::limits::SUBSCRIBER_CONSUMERS_MAX;
 use evs_core::{ConsumerName, Cursor, Filter, Seq, Shard, SubscriberId};
 use tokio::time::{Instant, timeout_at};
 
@@ -109,6 +110,9 @@ impl Gateway {
         if attached.removed {
             return Err(unknown());
         }
+        if attached.full {
+            return Err(Failed::Refused(too_many_consumers()));
+        }
         let waited = self.app.readers.wait_caught_up(shard, attached.state.epoch, attached.state.top, deadline).await;
         waited.map_err(|error| Failed::Now(error.to_string()))?;
         let look = reader.with_hot(|hot| (hot.generation, hot.window.epoch(), hot.window.top(slot)));
@@ -198,6 +202,13 @@ impl Gateway {
 
 fn not_following() -> Failed {
     Failed::Now("the reader of the delivery log is not there yet".to_owned())
+}
+
+fn too_many_consumers() -> ApiError {
+    let detail = format!("the subscriber has {SUBSCRIBER_CONSUMERS_MAX} consumers, which is all it may have");
+    ApiError::refused("too_many_consumers", detail).with_hint(
+        "use the name of one that is gone, or observe=true, which needs no consumer; idle ones are forgotten",
+    )
 }
 
 /// What `try_join` found.

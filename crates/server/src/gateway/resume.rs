@@ -118,6 +118,7 @@ mod tests {
         Attached {
             state,
             removed: false,
+            full: false,
             new,
             row: Seq(row),
             row_epoch,

@@ -181,6 +181,8 @@ pub enum Start {
 pub struct Attached {
     pub state: ShardState,
     pub removed: bool,
+    /// It would have been one consumer more than [`SUBSCRIBER_CONSUMERS_MAX`](evs_core::limits::SUBSCRIBER_CONSUMERS_MAX); nothing was registered.
+    pub full: bool,
     /// Whether this consumer was made by this attach.
     pub new: bool,
     /// This consumer's ack.

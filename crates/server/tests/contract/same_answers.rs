@@ -190,6 +190,7 @@ pub(crate) async fn run(
             }
             _ => {}
         }
+        both!(pair, queue => queue.slots(SHARD));
         both!(pair, queue => queue.turns(SHARD, u64::from(step) / 20, 4));
         both!(pair, queue => queue.snapshot(SHARD));
         let from = Seq(dice.random_range(0..30));

@@ -85,7 +85,9 @@ async fn a_filter_store_restored_from_a_backup_gives_nobody_the_queue_of_another
     publish(&client, 20..30).await;
     assert_eq!(receive(&mut other, 10).await, (20..30).collect::<Vec<_>>(), "and none of those of `late`");
     assert_eq!(receive(&mut early, 10).await, (20..30).collect::<Vec<_>>());
-    let filters = client.stats().await.unwrap().instances.iter().map(|it| it.filter_version).collect::<Vec<_>>();
-    assert!(filters.iter().all(|version| *version > 1 << 32), "{filters:?}");
+    until("every instance has the new history", async || {
+        client.stats().await.unwrap().instances.iter().all(|it| it.filter_version > 1 << 32)
+    })
+    .await;
     assert!(both.log().contains("the filters have a new history"), "{}", both.log());
 }

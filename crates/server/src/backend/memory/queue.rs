@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use evs_core::limits::SUBSCRIBER_CONSUMERS_MAX;
 use evs_core::log::compact::{Plan, Spill};
 use evs_core::log::{Entry, FoldPosition};
 use evs_core::{ConsumerName, Epoch, FilterVersion, Offset, Partition, Seq, Shard, Slot};
@@ -58,6 +59,8 @@ struct ShardData {
     checkpoints: BTreeMap<Partition, Ownership>,
     queues: BTreeMap<Slot, Queue>,
     turns: TurnBook,
+    /// One past the highest slot that was ever routed to.
+    slots: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -202,6 +205,7 @@ impl ShardData {
         let id = append.entry.map(|entry| {
             self.top += 1;
             self.log_bytes += stored_bytes(&entry);
+            self.slots = self.slots.max(entry.slots());
             self.log.insert(self.top, entry);
             self.top
         });
@@ -234,7 +238,7 @@ impl ShardData {
             Start::Earliest | Start::Observe => queue.acked,
             Start::At(seq) => seq.max(queue.acked),
         };
-        let mut new = false;
+        let (mut new, mut full) = (false, false);
         let (row, row_epoch) = if removed {
             (Seq(0), state.epoch)
         } else if let Some(row) = queue.rows.get_mut(consumer) {
@@ -243,6 +247,9 @@ impl ShardData {
             }
             (row.acked, row.epoch)
         } else if start == Start::Observe {
+            (begin, state.epoch)
+        } else if queue.rows.len() >= SUBSCRIBER_CONSUMERS_MAX {
+            full = true;
             (begin, state.epoch)
         } else {
             new = true;
@@ -253,9 +260,9 @@ impl ShardData {
             (begin, state.epoch)
         };
         let (acked, lost) = (queue.acked, queue.lost);
-        let takes_turn = !removed && start != Start::Observe;
+        let takes_turn = !removed && !full && start != Start::Observe;
         let turn = if takes_turn { self.turns.take(slot, consumer) } else { 0 };
-        let attached = Attached { state, removed, new, row, row_epoch, acked, lost, base, turn };
+        let attached = Attached { state, removed, full, new, row, row_epoch, acked, lost, base, turn };
         self.forget_empty(slot);
         attached
     }
@@ -504,8 +511,8 @@ impl DeliveryQueue for MemoryQueue {
 
     async fn slots(&self, shard: Shard) -> PortResult<u32> {
         self.step(shard, |data| {
-            let highest = data.queues.keys().last().max(data.base.keys().last());
-            highest.map_or(0, |slot| slot.0 + 1)
+            let attached = data.queues.keys().last().map_or(0, |slot| slot.0 + 1);
+            attached.max(data.slots)
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use evs_core::limits::SUBSCRIBER_CONSUMERS_MAX;
 use evs_core::log::compact::Plan;
 use evs_core::log::{Entry, FoldPosition};
 use evs_core::{ConsumerName, Epoch, FilterVersion, Offset, Partition, Seq, Shard, Slot};
@@ -261,11 +262,12 @@ impl DeliveryQueue for RedisQueue {
     }
 
     async fn append(&self, shard: Shard, append: Append) -> PortResult<Appended> {
+        let slots = append.entry.as_ref().map_or(0, |entry| entry.slots());
         let entry = append.entry.as_ref().map(|entry| entry.encode(true)).unwrap_or_default();
         let answer = self.call(&self.writes, shard, Script::Append, |command| {
             command.arg(append.epoch.to_string()).arg(append.owner).arg(append.partition.0);
             command.arg(append.from.0).arg(append.to.0).arg(number(append.version.0));
-            command.arg(number(self.options.log_bytes_max)).arg(&entry[..]);
+            command.arg(number(self.options.log_bytes_max)).arg(&entry[..]).arg(slots);
         });
         let parts: Vec<String> = value(answer.await?)?;
         let word = |at: usize| parts.get(at).map_or("", String::as_str);
@@ -379,7 +381,7 @@ impl DeliveryQueue for RedisQueue {
     }
 
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
-        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64, u64);
+        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64, u64, u64);
         let (mode, at) = match start {
             Start::Earliest => ("e", 0),
             Start::At(seq) => ("a", number(seq.0)),
@@ -387,14 +389,16 @@ impl DeliveryQueue for RedisQueue {
         };
         let now_ms = self.clock.now_ms().max(0);
         let answer = self.call(&self.reads, shard, Script::Attach, |command| {
-            command.arg(slot.0).arg(consumer.as_str()).arg(mode).arg(at).arg(now_ms).arg(TURNS_KEPT);
+            command.arg(slot.0).arg(consumer.as_str()).arg(mode).arg(at).arg(now_ms);
+            command.arg(TURNS_KEPT).arg(SUBSCRIBER_CONSUMERS_MAX);
         });
-        let (state, removed, new, row, row_epoch, acked, lost, base, turn) = value::<Answer>(answer.await?)?;
+        let (state, removed, new, row, row_epoch, acked, lost, base, turn, full) = value::<Answer>(answer.await?)?;
         let state = state_of(&state)?;
         let row_epoch = row_epoch.parse().map_err(|_| damaged("an epoch that is none"))?;
         Ok(Attached {
             state: self.noted(shard, state).await?.state,
             removed: removed == 1,
+            full: full == 1,
             new: new == 1,
             row: Seq(row),
             row_epoch,
@@ -469,12 +473,12 @@ impl DeliveryQueue for RedisQueue {
 
     async fn slots(&self, shard: Shard) -> PortResult<u32> {
         let mut pipe = redis::pipe();
-        pipe.cmd("STRLEN").arg(self.key(shard, "acked")).cmd("STRLEN").arg(self.key(shard, "base"));
+        pipe.cmd("STRLEN").arg(self.key(shard, "acked")).cmd("HGET").arg(self.key(shard, "meta")).arg("slots");
         let answers = self.reads.run(&pipe).await.map_err(port_error)?;
-        let mut lens = answers.into_iter().map(value::<usize>);
-        let mut slots = |bytes: usize| lens.next().unwrap_or(Ok(0)).map(|len| len.div_ceil(bytes));
-        let slots = slots(RECORD_BYTES)?.max(slots(BASE_BYTES)?);
-        Ok(u32::try_from(slots).unwrap_or(u32::MAX))
+        let [acked, routed] = <[Value; 2]>::try_from(answers).map_err(|_| damaged("a count lacks a part"))?;
+        let attached = value::<usize>(acked)?.div_ceil(RECORD_BYTES);
+        let routed = value::<Option<u32>>(routed)?.unwrap_or(0);
+        Ok(u32::try_from(attached).unwrap_or(u32::MAX).max(routed))
     }
 
     async fn acked(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<Seq>> {

@@ -387,7 +387,7 @@ impl DeliveryQueue for SqliteQueue {
                 Box::pin(async move { attach(connection, shard, slot, &name, start, now_ms).await })
             })
             .await?;
-        if start != Start::Observe && !attached.removed {
+        if start != Start::Observe && !attached.removed && !attached.full {
             attached.turn = self.live(shard)?.turns().take(slot, consumer);
         }
         Ok(attached)

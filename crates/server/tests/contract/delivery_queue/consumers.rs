@@ -1,5 +1,6 @@
 //! Attaching, acking, removing, and who stands where.
 
+use evs_core::limits::SUBSCRIBER_CONSUMERS_MAX;
 use evs_core::{Seq, Shard, Slot};
 use evs_server::ports::DeliveryQueue;
 use evs_server::ports::delivery_queue::{Ack, Start};
@@ -83,6 +84,25 @@ pub(crate) async fn attaches_are_numbered(queue: &dyn DeliveryQueue) {
     assert_eq!(queue.turns(SHARD, turns[0], 1).await.unwrap().taken, all.taken[1..2]);
     assert_eq!(queue.turns(SHARD, again, 10).await.unwrap().taken, []);
     assert_eq!(queue.turns(Shard(1), 0, 10).await.unwrap().taken, [], "each shard counts its own");
+}
+
+pub(crate) async fn consumers_of_a_slot_are_bounded(queue: &dyn DeliveryQueue) {
+    let epoch = claim(queue, SHARD, ZERO).await.epoch;
+    let attach = async |name: &str, start| queue.attach(SHARD, Slot(1), &consumer(name), start).await.unwrap();
+    for n in 0..SUBSCRIBER_CONSUMERS_MAX {
+        assert!(attach(&format!("c{n}"), Start::Earliest).await.new);
+    }
+    let refused = attach("more", Start::Earliest).await;
+    assert_eq!((refused.full, refused.new, refused.turn), (true, false, 0));
+    assert!(!attach("more", Start::Observe).await.full, "a look registers nobody");
+    let known = attach("c7", Start::Earliest).await;
+    assert!(!known.full && !known.new, "who is registered stays so");
+    assert!(!queue.attach(SHARD, Slot(2), &consumer("more"), Start::Earliest).await.unwrap().full);
+    let all: Vec<Ack> = (0..SUBSCRIBER_CONSUMERS_MAX)
+        .map(|n| Ack { slot: Slot(1), consumer: consumer(&format!("c{n}")), seq: Seq(n as u64 + 1) })
+        .collect();
+    assert!(queue.ack(SHARD, epoch, &all).await.unwrap());
+    assert_eq!(acked(queue, 1).await, Seq(1), "what all have acked, however many there are");
 }
 
 pub(crate) async fn acks_only_rise_and_only_in_their_epoch(queue: &dyn DeliveryQueue) {

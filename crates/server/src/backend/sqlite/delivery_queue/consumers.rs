@@ -1,7 +1,8 @@
 //! Steps on a slot's consumers: attach, ack, and what retention drops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use evs_core::limits::SUBSCRIBER_CONSUMERS_MAX;
 use evs_core::{ConsumerName, Epoch, Seq, Shard, Slot};
 use sqlx::{Row, SqliteConnection};
 
@@ -42,14 +43,17 @@ pub(super) async fn attach(
         (None, Start::At(seq)) => (seq.0.max(acked), state.epoch),
         (None, Start::Earliest | Start::Observe) => (acked, state.epoch),
     };
-    if start != Start::Observe && !removed {
-        if known.is_none() {
-            let first = of_slot("SELECT count(*) AS others FROM consumers WHERE shard = ?1 AND slot = ?2", shard, slot);
-            if number(&first.fetch_one(&mut *connection).await?, "others") == 0 {
-                acked = acked.max(row);
-                raise_acked(connection, shard, slot, acked).await?;
-            }
+    let mut full = false;
+    if start != Start::Observe && !removed && known.is_none() {
+        let others = of_slot("SELECT count(*) AS others FROM consumers WHERE shard = ?1 AND slot = ?2", shard, slot);
+        let others = number(&others.fetch_one(&mut *connection).await?, "others");
+        full = others >= SUBSCRIBER_CONSUMERS_MAX as u64;
+        if others == 0 {
+            acked = acked.max(row);
+            raise_acked(connection, shard, slot, acked).await?;
         }
+    }
+    if start != Start::Observe && !removed && !full {
         of_slot(
             "INSERT INTO consumers (shard, slot, name, acked, epoch, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
              ON CONFLICT DO UPDATE SET seen_ms = excluded.seen_ms",
@@ -67,7 +71,8 @@ pub(super) async fn attach(
     Ok(Attached {
         state,
         removed,
-        new: known.is_none() && start != Start::Observe && !removed,
+        full,
+        new: known.is_none() && start != Start::Observe && !removed && !full,
         row: Seq(row),
         row_epoch,
         acked: Seq(acked),
@@ -105,6 +110,7 @@ pub(super) async fn ack(
     if load_state(connection, shard).await?.epoch != epoch {
         return Ok(false);
     }
+    let mut moved = BTreeSet::new();
     for ack in acks {
         let changed = of_slot(
             "UPDATE consumers SET acked = max(acked, ?4), epoch = ?5, seen_ms = ?6, last_ack_ms = ?6 \
@@ -119,18 +125,20 @@ pub(super) async fn ack(
         .execute(&mut *connection)
         .await?
         .rows_affected();
-        if changed == 0 {
-            continue;
+        if changed > 0 {
+            moved.insert(ack.slot);
         }
-        of_slot("UPDATE queues SET last_ack_ms = ?3 WHERE shard = ?1 AND slot = ?2 AND NOT removed", shard, ack.slot)
+    }
+    // Once for each slot: the minimum looks at all of its consumers.
+    for slot in moved {
+        of_slot("UPDATE queues SET last_ack_ms = ?3 WHERE shard = ?1 AND slot = ?2 AND NOT removed", shard, slot)
             .bind(now_ms)
             .execute(&mut *connection)
             .await?;
-        let least =
-            of_slot("SELECT min(acked) AS least FROM consumers WHERE shard = ?1 AND slot = ?2", shard, ack.slot)
-                .fetch_one(&mut *connection)
-                .await?;
-        raise_acked(connection, shard, ack.slot, number(&least, "least")).await?;
+        let least = of_slot("SELECT min(acked) AS least FROM consumers WHERE shard = ?1 AND slot = ?2", shard, slot)
+            .fetch_one(&mut *connection)
+            .await?;
+        raise_acked(connection, shard, slot, number(&least, "least")).await?;
     }
     Ok(true)
 }
