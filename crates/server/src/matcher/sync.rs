@@ -1,6 +1,7 @@
 //! Keeps the match index equal to the filter store, reports what is applied, and lets filters become active.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub struct Activity {
     hits: Arc<Mutex<FxHashMap<u32, Hits>>>,
     index: Arc<Mutex<IndexStats>>,
+    elsewhere: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +58,16 @@ impl Activity {
             matched_per_s: if quiet { 0.0 } else { (hits.total - total) as f64 / span_s },
             last_match_ms: (hits.total > 0).then_some(hits.last_match_ms),
         }
+    }
+
+    /// Filters that only the hard list can hold, here or, where the matchers are other processes, as they last told.
+    #[must_use]
+    pub fn unindexable_filters(&self) -> u64 {
+        self.elsewhere.load(Ordering::Relaxed).max(self.index().unindexable_filters)
+    }
+
+    pub(crate) fn note_elsewhere(&self, unindexable_filters: u64) {
+        self.elsewhere.store(unindexable_filters, Ordering::Relaxed);
     }
 
     /// What the index said of itself when it last changed.
@@ -218,8 +230,7 @@ impl Sync {
             filter_version: self.version.0,
             connections: 0,
             uptime_s: (self.app.clock.now_ms() - self.app.started_ms) as f64 / 1000.0,
-            problem: None,
-            age_s: 0.0,
+            ..InstanceReport::default()
         };
         self.app.filters.report(report).await?;
         let reports = self.app.filters.reports().await?;
