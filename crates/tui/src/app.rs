@@ -4,6 +4,7 @@
 
 pub mod actions;
 pub mod alerts;
+pub mod columns;
 pub mod enabled;
 pub mod equivalent;
 pub mod events;

@@ -247,7 +247,7 @@ fn copying_writing_and_leaving_are_effects() {
     let Some(Effect::Write { lines, .. }) = stage.effects.pop() else { panic!("nothing written") };
     assert_eq!(lines.len(), 2, "the marked rows");
     stage.press("c");
-    assert_eq!(stage.effects.pop(), Some(Effect::Copy("evs tail --all".into())));
+    assert_eq!(stage.effects.pop(), Some(Effect::Copy("evs tail".into())));
     stage.press("ctrl-z q");
     assert_eq!(stage.effects, [Effect::Suspend, Effect::Quit]);
     stage.press("w \"x\" ctrl-c");
