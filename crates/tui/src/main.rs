@@ -100,6 +100,9 @@ async fn dashboard(args: &Args, environment: &Environment, config: &Config, keym
         if let Some(why) = trouble.take() {
             app.complain(why);
         }
+        if let Some(guard) = &mut guard {
+            guard.set_mouse(app.settings.mouse).map_err(|error| format!("terminal: {error}"))?;
+        }
         feed.recorder = recorder.take();
         let terminal = match &mut guard {
             Some(guard) => guard,

@@ -265,7 +265,10 @@ fn perform(
             guard.forget()?;
             screen.want(Duration::ZERO);
         }
-        Effect::Copy(text) => guard.copy(&text)?,
+        Effect::Copy(text) => {
+            guard.copy(&text)?;
+            crate::clipboard::copy(&text);
+        }
         Effect::Bell => guard.bell()?,
         Effect::Notify(text) => guard.notify(&text)?,
         Effect::SetMouse(on) => guard.set_mouse(on)?,

@@ -109,7 +109,8 @@ fn measure(measure: Measure, stats: &Stats) -> Option<f64> {
 }
 
 fn words(measure: Measure, value: f64) -> String {
-    let n = crate::format::short(value);
+    // Counts, all but the two that are times.
+    let n = crate::format::short_count(value as u64);
     match measure {
         Measure::LogLag => format!("log lag {n}"),
         Measure::SubscribersBehind => format!("{n} behind"),
