@@ -49,7 +49,7 @@ export class Progress {
   event(frame) {
     if (frame.seq === undefined) return 'new';
     if (frame.seq <= this.seq) return 'seen';
-    if (frame.seq !== this.seq + 1 && frame.after !== this.seq) return 'hole';
+    if ((frame.after ?? frame.seq - 1) > this.seq) return 'hole';
     this.seq = frame.seq;
     return 'new';
   }

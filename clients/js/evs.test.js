@@ -21,10 +21,12 @@ test('what was seen is left out, and a hole is told', () => {
   assert.equal(progress.event({ seq: 7 }), 'hole');
   progress.gap({ from: 6, to: 7 });
   assert.equal(progress.event({ seq: 8 }), 'new');
-  assert.equal(progress.event({ seq: 12, after: 7 }), 'hole');
+  assert.equal(progress.event({ seq: 12, after: 9 }), 'hole');
   assert.equal(progress.event({ seq: 12, after: 8 }), 'new');
   progress.checkpoint({ seq: 15 });
   assert.equal(progress.event({ seq: 17, after: 15 }), 'new');
+  // A server that goes back further than it was asked to tells numbers from before what is known.
+  assert.equal(progress.event({ seq: 20, after: 12 }), 'new');
   assert.equal(progress.event({ position: '0:1' }), 'new');
 });
 

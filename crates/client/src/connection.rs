@@ -223,12 +223,16 @@ fn refused(url: &Url, error: tungstenite::Error) -> Failure {
             let body = response.body().as_deref().unwrap_or_default();
             Failure { error: problem_error(response.status().as_u16(), body), retry_after }
         }
-        tungstenite::Error::Io(error) => Error::Unreachable { url, cause: chain(&error) }.into(),
+        tungstenite::Error::Io(error) => {
+            let connected = error.kind() != std::io::ErrorKind::ConnectionRefused;
+            Error::Unreachable { url, cause: chain(&error), connected }.into()
+        }
         // Cut in the middle of the answer: a server that was killed, not another program.
         tungstenite::Error::ConnectionClosed
         | tungstenite::Error::AlreadyClosed
         | tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-            Error::Unreachable { url, cause: "the connection broke during the handshake".to_owned() }.into()
+            let cause = "the connection broke during the handshake".to_owned();
+            Error::Unreachable { url, cause, connected: true }.into()
         }
         error => Error::Protocol { url, detail: chain(&error) }.into(),
     }

@@ -126,7 +126,7 @@ impl Client {
             return Err(Error::Config("an observer does not ack: choose `observe` or acking".to_owned()));
         }
         options.since = options.since.map(|since| absolute(&since, time::OffsetDateTime::now_utc()));
-        let progress = Progress::new(options.cursor.clone(), options.where_.is_some());
+        let progress = Progress::new(options.cursor.clone());
         let (item_sender, items) = mpsc::channel(WAITING_ITEMS_MAX);
         let (acks, ack_receiver) = watch::channel(None);
         let ack = options.ack;

@@ -66,14 +66,14 @@ pub trait FilterStore: Send + Sync + std::fmt::Debug {
     /// What is told at `now_ms`, with its end.
     async fn notices(&self, now_ms: i64) -> PortResult<Vec<(String, i64)>>;
 
-    /// A matcher's sign of life: what it has applied. Reports older than `MATCHER_TTL_S` are not live.
+    /// An instance's sign of life, and what a matcher has applied. Reports older than [`INSTANCE_TTL_S`] are not live.
     async fn report(&self, report: InstanceReport) -> PortResult<()>;
 
     /// The reports that are live.
     async fn reports(&self) -> PortResult<Vec<InstanceReport>>;
 }
 
-/// A matcher, api or gateway that has not reported for so long counts as dead.
+/// An instance that has not reported for so long counts as dead.
 pub const INSTANCE_TTL_S: f64 = 6.0;
 
 /// The upper half of a version counts how often the store was restored from a backup: whoever followed another history

@@ -1,6 +1,8 @@
 //! Stories of the embedded server through its public doors: the real store, the real sockets, the real client.
 
 mod canary;
+#[path = "../support/embedded.rs"]
+mod embedded;
 mod upkeep;
 
 use std::time::{Duration, Instant};
@@ -9,17 +11,14 @@ use evs_client::api::filters::FilterSpec;
 use evs_client::api::frames::{Gap, GapReason, Resumed};
 use evs_client::{Client, Config as ClientConfig, Options, StreamError, StreamItem, Subscription};
 use evs_server::app::App;
-use evs_server::config::{Config, Role};
-use evs_server::run::Server;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use evs_server::config::Config;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
 struct Installation {
     client: Client,
     app: App,
-    running: JoinHandle<anyhow::Result<()>>,
+    server: embedded::Embedded,
     folder: tempfile::TempDir,
 }
 
@@ -29,36 +28,19 @@ impl Installation {
     }
 
     async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
-        let any_port = ([127, 0, 0, 1], 0).into();
-        let mut config = Config {
-            data_dir: folder.path().to_owned(),
-            api_addr: any_port,
-            matcher_addr: any_port,
-            gateway_addr: any_port,
-            drain_s: 2,
-            ..Config::default()
-        };
+        let mut config = embedded::config_in(folder.path());
+        config.drain_s = 2;
         change(&mut config);
-        // Tasks of the server before it may hold the folder for a moment longer.
-        let started = Instant::now();
-        let server = loop {
-            match Server::start(config.clone(), CancellationToken::new()).await {
-                Ok(server) => break server,
-                Err(error) => assert!(started.elapsed() < DEADLINE, "{error:#}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        let url = |role| format!("http://{}", server.addr(role).unwrap());
-        let config = ClientConfig::new(&url(Role::Api)).unwrap().with_gateway(&url(Role::Gateway)).unwrap();
-        let app = server.app().clone();
-        Self { client: Client::new(config).unwrap(), app, running: tokio::spawn(server.run()), folder }
+        let server = embedded::start(config).await;
+        let config = ClientConfig::new(&server.api()).unwrap().with_gateway(&server.gateway()).unwrap();
+        Self { client: Client::new(config).unwrap(), app: server.app.clone(), server, folder }
     }
 
     /// Stops it as SIGTERM does; what it stored stays.
     async fn stop(self) -> tempfile::TempDir {
-        self.app.shutdown.cancel();
-        self.running.await.unwrap().unwrap();
-        self.folder
+        let Self { server, folder, .. } = self;
+        server.stop().await;
+        folder
     }
 
     async fn filter(&self, subscriber: &str) {

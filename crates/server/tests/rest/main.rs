@@ -3,6 +3,9 @@
 mod auth;
 mod bad_requests;
 mod dead_letters;
+mod doors;
+#[path = "../support/embedded.rs"]
+mod embedded;
 mod events;
 mod filters;
 mod harness;
@@ -11,6 +14,7 @@ mod openapi;
 mod operations;
 mod operations_files;
 mod revocation;
+mod security_md;
 mod subscribers;
 mod tenants;
 mod traces;

@@ -381,7 +381,7 @@ impl DeliveryQueue for RedisQueue {
     }
 
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
-        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64, u64, u64);
+        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64, u64);
         let (mode, at) = match start {
             Start::Earliest => ("e", 0),
             Start::At(seq) => ("a", number(seq.0)),
@@ -390,9 +390,9 @@ impl DeliveryQueue for RedisQueue {
         let now_ms = self.clock.now_ms().max(0);
         let answer = self.call(&self.reads, shard, Script::Attach, |command| {
             command.arg(slot.0).arg(consumer.as_str()).arg(mode).arg(at).arg(now_ms);
-            command.arg(TURNS_KEPT).arg(SUBSCRIBER_CONSUMERS_MAX);
+            command.arg(SUBSCRIBER_CONSUMERS_MAX);
         });
-        let (state, removed, new, row, row_epoch, acked, lost, base, turn, full) = value::<Answer>(answer.await?)?;
+        let (state, removed, new, row, row_epoch, acked, lost, base, full) = value::<Answer>(answer.await?)?;
         let state = state_of(&state)?;
         let row_epoch = row_epoch.parse().map_err(|_| damaged("an epoch that is none"))?;
         Ok(Attached {
@@ -405,8 +405,14 @@ impl DeliveryQueue for RedisQueue {
             acked: acked_of(acked),
             lost: Seq(lost),
             base: Seq(base),
-            turn,
         })
+    }
+
+    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
+        let answer = self.call(&self.reads, shard, Script::Turn, |command| {
+            command.arg(slot.0).arg(consumer.as_str()).arg(TURNS_KEPT);
+        });
+        value(answer.await?)
     }
 
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {

@@ -37,6 +37,7 @@ scripts! {
     Checkpoints READS "checkpoints",
     Compact FREES "compact",
     Attach FREES "attach",
+    Turn FREES "turn",
     Turns READS "turns",
     Read READS "read",
     Move FREES "move",
