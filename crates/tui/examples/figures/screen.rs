@@ -23,9 +23,9 @@ struct Shared {
 }
 
 impl Screen {
-    pub(crate) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> anyhow::Result<Self> {
         let pair = native_pty_system().openpty(PtySize { rows: 40, cols: 120, pixel_width: 0, pixel_height: 0 })?;
-        let mut command = CommandBuilder::new(binary()?);
+        let mut command = CommandBuilder::new(binary("evs-tui")?);
         command.args(arguments);
         command.arg("--no-persist");
         command.env("TERM", "xterm-256color");
@@ -107,11 +107,11 @@ impl Screen {
     }
 }
 
-/// `evs-tui` of the same profile as this example.
-fn binary() -> anyhow::Result<PathBuf> {
+/// A program of the same profile as this example.
+pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
     let folder = here.parent().and_then(|p| p.parent()).context("no target folder")?;
-    let path = folder.join("evs-tui");
-    anyhow::ensure!(path.exists(), "build evs-tui in this profile first");
+    let path = folder.join(name);
+    anyhow::ensure!(path.exists(), "build {name} in this profile first");
     Ok(path)
 }
