@@ -11,6 +11,7 @@
 //! | `epochs` | ordinal of an epoch -> epoch, so that an ack needs two bytes for it |
 //! | `checkpoints` | per partition: owner, first and next offset |
 //! | `turns` | the newest connections, with ids 0-(turn): slot and consumer |
+//! | `here:<gateway>`, `heres` | who is connected at a gateway, for fifteen seconds; the gateways by their last word |
 //! | `log`, `sizes` | the entries with ids 0-1, 0-2…, and the bytes of each |
 //! | `base` | 6 bytes a slot, big endian: how many of its routes are folded |
 //! | `acked` | 22 bytes a slot: minimum ack, ordinal of its epoch, last ack, last seen, flags |
