@@ -107,11 +107,16 @@ impl Screen {
     }
 }
 
-/// A program of the same profile as this example.
+/// A program of the same profile as this example, or from the folder that `EVS_FIGURES_BIN` names.
 pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let folder = here.parent().and_then(|p| p.parent()).context("no target folder")?;
+    let folder = match std::env::var_os("EVS_FIGURES_BIN") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let here = std::env::current_exe()?;
+            here.parent().and_then(|p| p.parent()).context("no target folder")?.to_owned()
+        }
+    };
     let path = folder.join(name);
-    anyhow::ensure!(path.exists(), "build {name} in this profile first");
+    anyhow::ensure!(path.exists(), "there is no {}: build it first", path.display());
     Ok(path)
 }

@@ -14,7 +14,7 @@ fn a_recording_is_played() {
     pty.press("4");
     pty.until("filters", |s| s.contains("condition"));
     pty.press("3");
-    pty.until("events", |s| s.contains("purchase"));
+    pty.until("events", |s| s.contains("Events all") && s.contains("purchase"));
     pty.press("q");
     assert_eq!(pty.exit_code(), 0);
 

@@ -69,8 +69,12 @@ impl Row {
     fn data_loss_in_s(&self, config: &Config, now_ms: i64) -> Option<f64> {
         let age_s = (now_ms - self.oldest_ms?).max(0) as f64 / 1000.0;
         let by_age_s = config.retention_s as f64 - age_s;
-        let room = config.queue_events_max.saturating_sub(self.lag()) as f64;
-        let by_count_s = if self.delivered_per_s > 0.0 { room / self.delivered_per_s } else { f64::INFINITY };
+        // A queue that is full already loses what is over when retention looks next, whether more comes or not.
+        let by_count_s = match config.queue_events_max.saturating_sub(self.lag()) {
+            0 => 0.0,
+            room if self.delivered_per_s > 0.0 => room as f64 / self.delivered_per_s,
+            _ => f64::INFINITY,
+        };
         Some(by_age_s.min(by_count_s).max(0.0))
     }
 
@@ -289,4 +293,35 @@ impl<'a> Join<'a> {
 pub(super) fn oldest_ms(app: &App, shard: Shard, slot: Slot, read_to: Seq) -> Option<i64> {
     let found = app.readers.shard(shard).with_window(|window| window.oldest_after(slot, read_to))??;
     Some(found.entry.event(&found.route).time_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_lost_by_age_or_by_count_and_a_full_queue_loses_at_once() {
+        let config = Config { queue_events_max: 1_000, retention_s: 3_600, ..Config::default() };
+        let left = |top, delivered_per_s| {
+            let row = Row {
+                id: SubscriberId::new("user_1").unwrap(),
+                shard: Shard(0),
+                slot: Slot(0),
+                filters: 1,
+                state: SubscriberState::Away,
+                connections: 0,
+                top: Seq(top),
+                acked: Seq(0),
+                oldest_ms: Some(0),
+                delivered_per_s,
+                last_ack_ms: None,
+                lost: Seq(0),
+                spilled: 0,
+            };
+            row.data_loss_in_s(&config, 600_000)
+        };
+        assert_eq!(left(500, 10.0), Some(50.0), "by count");
+        assert_eq!(left(500, 0.0), Some(3_000.0), "by age");
+        assert_eq!(left(1_500, 0.0), Some(0.0), "over the count, though nothing more comes");
+    }
 }
