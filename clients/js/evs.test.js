@@ -40,6 +40,34 @@ test('a resumed connection repeats nothing, a new epoch begins anew', () => {
   assert.equal(progress.event({ seq: 1 }), 'new');
 });
 
+test('a consumer that was moved begins anew, and so do its acks', () => {
+  const progress = new Progress();
+  progress.welcome({ epoch: 'a', next: 1, resumed: 'new' });
+  for (const seq of [1, 2, 3]) assert.equal(progress.event({ seq }), 'new');
+  progress.forget(true);
+  assert.ok(progress.welcome({ epoch: 'a', next: 2, resumed: 'exact' }));
+  assert.equal(progress.event({ seq: 2 }), 'new');
+});
+
+test('a cursor that was not taken is forgotten', () => {
+  const progress = new Progress();
+  progress.welcome({ epoch: 'a', next: 6, resumed: 'exact' });
+  for (const seq of [6, 7]) assert.equal(progress.event({ seq }), 'new');
+  progress.welcome({ epoch: 'a', next: 1, resumed: 'new' });
+  progress.forget(false);
+  assert.equal(progress.event({ seq: 1 }), 'new');
+});
+
+test('a backfill that is begun again repeats nothing', () => {
+  const progress = new Progress();
+  progress.welcome({ epoch: 'a', next: 9, resumed: 'backfill' });
+  const say = positions => positions.map(position => progress.event({ position }));
+  assert.deepEqual(say(['0:1', '1:1', '0:2']), ['new', 'new', 'new']);
+  progress.welcome({ epoch: 'a', next: 12, resumed: 'backfill' });
+  assert.deepEqual(say(['0:1', '1:1', '0:2', '0:3']), ['seen', 'seen', 'seen', 'new']);
+  assert.equal(progress.event({ seq: 12 }), 'new');
+});
+
 test('a connection resumes, acks in bundles and stops when told', async () => {
   const sockets = [];
   class Socket {

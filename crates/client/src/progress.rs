@@ -11,6 +11,10 @@ pub struct Progress {
     /// The last checkpoint, or what the caller stored; the text is kept for cursors of a newer server.
     checkpoint: Option<(String, Option<Cursor>)>,
     epoch: Option<Arc<str>>,
+    /// How often the numbers began anew within an epoch, because the consumer was moved or its cursor was not taken.
+    generation: u32,
+    /// The newest welcome.
+    welcomed: Option<Welcome>,
     /// The last seq of this epoch that was handed on or told as a gap.
     last: u64,
     /// The server announced a gap frame that has not come yet.
@@ -51,6 +55,8 @@ impl Progress {
         Self {
             checkpoint: cursor.map(|text| (text, parsed)),
             epoch,
+            generation: 0,
+            welcomed: None,
             last,
             gap_announced: false,
             any_next: false,
@@ -62,6 +68,7 @@ impl Progress {
 
     /// Begins a connection. The answer is a gap that the server did not tell of.
     pub fn welcome(&mut self, welcome: &Welcome) -> Option<Gap> {
+        self.welcomed = Some(welcome.clone());
         self.any_next = false;
         self.gap_announced = matches!(welcome.resumed, Resumed::Gap | Resumed::NewEpoch);
         let before_next = welcome.next.saturating_sub(1);
@@ -76,8 +83,32 @@ impl Progress {
             self.hole_at = None;
             return None;
         }
+        if welcome.cursor.is_none() && matches!(welcome.resumed, Resumed::Backfill | Resumed::NewEpoch) {
+            // What lies between comes from the event log.
+            self.last = self.last.max(before_next);
+        }
         let unexplained = before_next > self.last && !self.gap_announced;
         unexplained.then(|| self.skip_to(before_next))
+    }
+
+    /// What the server says of the numbers: an operator moved the consumer, so that older ones come again, or the cursor
+    /// was not taken, so that what it said means nothing here.
+    pub fn notice(&mut self, code: &str) {
+        let welcomed = match code {
+            "moved" => None,
+            "foreign_cursor" | "future_cursor" => self.welcomed.take(),
+            _ => return,
+        };
+        *self = Self { generation: self.generation + 1, live: self.live, ..Self::new(None) };
+        if let Some(welcome) = welcomed {
+            self.welcome(&welcome);
+        }
+    }
+
+    /// Which numbers acks are of, within an epoch.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     pub fn event(&mut self, frame: &EventFrame) -> Verdict {
@@ -155,7 +186,7 @@ impl Progress {
     /// Whether the server has ever welcomed us.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.epoch.is_some()
+        self.epoch.is_some() || self.generation > 0
     }
 
     /// What to resume by: the last checkpoint, brought forward to the last delivery within its epoch, and to all that
@@ -273,6 +304,36 @@ mod tests {
             assert_eq!(progress.gap(gap), None);
             assert_eq!(progress.event(&event(9)), Verdict::New);
         }
+    }
+
+    #[test]
+    fn a_moved_consumer_begins_anew() {
+        let mut progress = Progress::new(Some(cursor(0xaa, 5)));
+        progress.welcome(&welcome(EPOCH, 6, Resumed::Exact));
+        assert_eq!(progress.event(&event(6)), Verdict::New);
+        progress.notice("moved");
+        assert_eq!((progress.cursor(), progress.generation(), progress.has_begun()), (None, 1, true));
+        assert_eq!(progress.welcome(&welcome(EPOCH, 2, Resumed::Exact)), None);
+        assert_eq!(progress.event(&event(2)), Verdict::New);
+    }
+
+    #[test]
+    fn a_cursor_that_was_not_taken_is_forgotten() {
+        let mut progress = Progress::new(Some(cursor(0xaa, 500)));
+        let own = Some(cursor(0xaa, 0));
+        let welcomed = Welcome { cursor: own.clone(), ..welcome(EPOCH, 1, Resumed::New) };
+        assert_eq!(progress.welcome(&welcomed), None);
+        progress.notice("foreign_cursor");
+        assert_eq!((progress.cursor(), progress.last()), (own, 0));
+        assert_eq!(progress.event(&event(1)), Verdict::New);
+    }
+
+    #[test]
+    fn numbers_that_a_backfill_brings_are_no_gap() {
+        let mut progress = Progress::new(None);
+        progress.welcome(&welcome(EPOCH, 101, Resumed::Backfill));
+        assert_eq!(progress.welcome(&welcome(EPOCH, 121, Resumed::Backfill)), None);
+        assert_eq!(progress.event(&event(121)), Verdict::New);
     }
 
     #[test]

@@ -68,6 +68,17 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     /// consumer of its own has come back at another one. The newest [`TURNS_KEPT`] are told.
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns>;
 
+    /// Tells the other processes who is connected at this gateway, for lists; it holds for [`PRESENCE_TTL_S`]. Backends
+    /// of one process have no use for it.
+    async fn tell_presence(&self, _shard: Shard, _gateway: &str, _present: &[Present]) -> PortResult<()> {
+        Ok(())
+    }
+
+    /// What all gateways but `own` have told lately; a slot as often as it is at a gateway.
+    async fn presence(&self, _shard: Shard, _own: &str) -> PortResult<Vec<Present>> {
+        Ok(Vec::new())
+    }
+
     /// What a queue holds beside the log, and its floor, read at one moment: at most `max` spilled deliveries from
     /// `from` on.
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead>;
@@ -198,6 +209,18 @@ pub struct Attached {
     /// The last delivery lost to retention; 0 if none.
     pub lost: Seq,
     pub base: Seq,
+}
+
+/// A gateway that has told nothing for so long has nobody.
+pub const PRESENCE_TTL_S: u64 = 15;
+
+/// The connections of a slot at one gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present {
+    pub slot: Slot,
+    pub connections: u32,
+    /// Whether all of them are caught up.
+    pub live: bool,
 }
 
 /// Turns of a shard that are told at least.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use evs_client::SubscribersQuery;
 use evs_client::api::stats::Stats;
+use evs_client::api::subscribers::SubscriberState;
 
 use crate::bed::{Bed, client, follow, publish, receive, subscribe, until};
 
@@ -50,6 +52,13 @@ async fn every_instance_is_shown_with_its_role_and_connections() {
         let stats = client.stats().await.unwrap();
         let counted = (stats.events_in_total, stats.events_matched_total, stats.deliveries_total, stats.index.filters);
         counted == (40, 40, 80, 2) && stats.deliveries_sent_total == 40 && stats.latency.samples > 0
+    })
+    .await;
+    until("who is connected at another process is live", async || {
+        let page = client.subscribers(&SubscribersQuery::default()).await.unwrap();
+        let mut states: Vec<_> = page.items.iter().map(|it| (&*it.id, it.state, it.connections)).collect();
+        states.sort_unstable_by_key(|state| state.0);
+        states == [("away", SubscriberState::New, 0), ("reads", SubscriberState::Live, 1)]
     })
     .await;
     until("acks are counted, and only who is away has a queue", async || {

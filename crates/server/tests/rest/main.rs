@@ -7,6 +7,7 @@ mod doors;
 #[path = "../support/embedded.rs"]
 mod embedded;
 mod events;
+mod expiry;
 mod filters;
 mod harness;
 mod limits;

@@ -16,8 +16,8 @@ use super::record::{StreamEntry, damaged, pack, spilled, value};
 use super::scripts::{Digests, Script};
 use super::{BLOCK_MAX, RedisQueue, asks_for_contact, port_error};
 use crate::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
-    ShardState, Snapshot, Standing, Start, TURNS_KEPT, Tail, Turn, Turns,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, PRESENCE_TTL_S, Present,
+    QueueRead, Retention, ShardState, Snapshot, Standing, Start, TURNS_KEPT, Tail, Turn, Turns,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -36,6 +36,8 @@ const PIECE_GAP: u32 = 64;
 const ENTRIES_MAX: u64 = 1_000;
 /// Slots of the `acked` string that one list looks at in one go.
 const WINDOW_SLOTS: usize = 4_096;
+/// A slot, and twice its connections, and one more if they are live.
+const PRESENT_BYTES: usize = 8;
 /// Turns of one read.
 const TURNS_MAX: usize = 1_000;
 /// Spilled records of one read.
@@ -428,6 +430,32 @@ impl DeliveryQueue for RedisQueue {
             Ok(Turn { turn, slot: Slot(parse(slot)?), consumer })
         });
         Ok(Turns { epoch: state_of(&state)?.state.epoch, forgotten, taken: taken.collect::<PortResult<_>>()? })
+    }
+
+    async fn tell_presence(&self, shard: Shard, gateway: &str, present: &[Present]) -> PortResult<()> {
+        let mut bytes = Vec::with_capacity(present.len() * PRESENT_BYTES);
+        for Present { slot, connections, live } in present {
+            bytes.extend_from_slice(&slot.0.to_be_bytes());
+            bytes.extend_from_slice(&(connections << 1 | u32::from(*live)).to_be_bytes());
+        }
+        let answer = self.call(&self.writes, shard, Script::Present, |command| {
+            command.arg(gateway).arg(&bytes[..]).arg(PRESENCE_TTL_S);
+        });
+        answer.await.map(drop)
+    }
+
+    async fn presence(&self, shard: Shard, own: &str) -> PortResult<Vec<Present>> {
+        let answer = self.call(&self.reads, shard, Script::Here, |command| {
+            command.arg(own);
+        });
+        let gateways: Vec<Vec<u8>> = value(answer.await?)?;
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |value: u32, byte| value << 8 | u32::from(*byte));
+        let present = gateways.iter().flat_map(|bytes| bytes.chunks_exact(PRESENT_BYTES)).map(|bytes| {
+            let (slot, count) = bytes.split_at(PRESENT_BYTES / 2);
+            let count = number(count);
+            Present { slot: Slot(number(slot)), connections: count >> 1, live: count & 1 == 1 }
+        });
+        Ok(present.collect())
     }
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {

@@ -37,6 +37,8 @@ scripts! {
     Checkpoints READS "checkpoints",
     Compact FREES "compact",
     Attach FREES "attach",
+    Present GROWS "present",
+    Here READS "here",
     Turn FREES "turn",
     Turns READS "turns",
     Read READS "read",

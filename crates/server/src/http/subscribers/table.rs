@@ -17,9 +17,8 @@ use crate::app::App;
 use crate::auth::Subject;
 use crate::config::Config;
 use crate::ports::PortResult;
-use crate::ports::delivery_queue::Standing;
+use crate::ports::delivery_queue::{Present, Standing};
 use crate::ports::filter_store::SubscriberRecord;
-use crate::reader::attached::Presence;
 
 /// A table this young is not made again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -151,8 +150,8 @@ async fn refresh(app: &App, before: Option<&Made>) -> PortResult<Made> {
         Some(before) => before.records.clone(),
         None => read_records(app).await?,
     };
-    let standings = read_standings(app).await?;
-    let mut join = Join::new(app, before, standings);
+    let (standings, elsewhere) = (read_standings(app).await?, read_elsewhere(app).await?);
+    let mut join = Join::new(app, before, standings, elsewhere);
     let rows = records.iter().map(|record| join.row(record)).collect();
     let at = Instant::now();
     Ok(Made { at, took: at - begun, version, records, rows })
@@ -168,6 +167,15 @@ async fn read_records(app: &App) -> PortResult<Arc<[SubscriberRecord]>> {
             return Ok(records.into());
         }
     }
+}
+
+/// Who is connected at the gateways of other processes.
+async fn read_elsewhere(app: &App) -> PortResult<Vec<(Shard, Present)>> {
+    let mut elsewhere = Vec::new();
+    for shard in (0..app.queue.shards()).map(Shard) {
+        elsewhere.extend(app.queue.presence(shard, &app.instance).await?.into_iter().map(|present| (shard, present)));
+    }
+    Ok(elsewhere)
 }
 
 async fn read_standings(app: &App) -> PortResult<HashMap<(Shard, Slot), Standing>> {
@@ -192,15 +200,28 @@ struct Join<'a> {
     app: &'a App,
     standings: HashMap<(Shard, Slot), Standing>,
     tops: Vec<Vec<u64>>,
-    presences: HashMap<(Shard, Slot), Presence>,
+    /// Connections, and whether all are caught up.
+    presences: HashMap<(Shard, Slot), (u32, bool)>,
     before: HashMap<(Shard, Slot), &'a Row>,
     elapsed_s: f64,
     walk_left: u64,
 }
 
 impl<'a> Join<'a> {
-    fn new(app: &'a App, before: Option<&'a Made>, standings: HashMap<(Shard, Slot), Standing>) -> Self {
-        let presences = app.readers.attached().presences().into_iter();
+    fn new(
+        app: &'a App,
+        before: Option<&'a Made>,
+        standings: HashMap<(Shard, Slot), Standing>,
+        elsewhere: Vec<(Shard, Present)>,
+    ) -> Self {
+        let here = app.readers.attached().presences().into_iter();
+        let here = here.map(|(shard, slot, presence)| ((shard, slot), presence.connections, presence.live));
+        let elsewhere = elsewhere.into_iter().map(|(shard, it)| ((shard, it.slot), it.connections, it.live));
+        let mut presences: HashMap<(Shard, Slot), (u32, bool)> = HashMap::new();
+        for (key, connections, live) in here.chain(elsewhere) {
+            let present = presences.entry(key).or_insert((0, true));
+            *present = (present.0 + connections, present.1 && live);
+        }
         Self {
             app,
             standings,
@@ -210,7 +231,7 @@ impl<'a> Join<'a> {
                 .shards()
                 .map(|reader| reader.with_window(|w| w.tops().to_vec()).unwrap_or_default())
                 .collect(),
-            presences: presences.map(|(shard, slot, presence)| ((shard, slot), presence)).collect(),
+            presences,
             before: before.iter().flat_map(|made| made.rows.iter()).map(|row| ((row.shard, row.slot), row)).collect(),
             elapsed_s: before.map_or(0.0, |before| before.at.elapsed().as_secs_f64()),
             walk_left: WALK_MAX,
@@ -227,7 +248,7 @@ impl<'a> Join<'a> {
         let top = Seq(tops.and_then(|tops| tops.get(slot.0 as usize)).copied().unwrap_or_default());
         let grown = before.map_or(0, |before| top.0.saturating_sub(before.top.0));
         let state = match (presence, standing) {
-            (Some(presence), _) if presence.live => SubscriberState::Live,
+            (Some((_, true)), _) => SubscriberState::Live,
             (Some(_), _) => SubscriberState::Slow,
             (None, Some(standing)) if standing.has_consumer => SubscriberState::Away,
             (None, _) => SubscriberState::New,
@@ -238,7 +259,7 @@ impl<'a> Join<'a> {
             slot: *slot,
             filters: *filters,
             state,
-            connections: presence.map_or(0, |presence| presence.connections),
+            connections: presence.map_or(0, |(connections, _)| *connections),
             top,
             acked: standing.map_or(Seq(0), |standing| standing.acked),
             oldest_ms: None,
