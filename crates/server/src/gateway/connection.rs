@@ -219,6 +219,7 @@ impl Connection {
         loop {
             if !matches!(tokio::time::timeout(patience, self.sink.writable()).await, Ok(Ok(()))) {
                 self.dispatcher.metrics.closed_slow.inc();
+                self.dispatcher.journal.slow(&self, self.dispatcher.clock.now_ms());
                 self.sink.shutdown();
                 return;
             }
