@@ -52,6 +52,7 @@ async fn dispatch(app: &App, command: Command) -> Result<ExitStatus, Failure> {
         Command::Dlq(command) => commands::dlq::run(app, command).await,
         Command::Stats(args) => commands::stats::run(app, args).await,
         Command::Top(args) => commands::top::run(app, args).await,
+        Command::Dev(args) => commands::dev::run(&args),
         Command::Token(command) => commands::token::run(app, command),
         Command::Doctor(args) => commands::doctor::run(app, args).await,
         Command::Bench(args) => commands::bench::run(app, args).await,
@@ -85,7 +86,7 @@ impl App {
         if self.global.yes || self.global.dry_run {
             return Ok(());
         }
-        if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        if self.global.no_input || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Err(Failure::usage(format!("will not {what} without being asked to twice")).hint("add --yes"));
         }
         let mut stderr = anstream::stderr().lock();

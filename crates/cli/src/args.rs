@@ -86,6 +86,9 @@ pub(crate) struct Global {
     /// Do not ask before deleting
     #[arg(short, long, global = true)]
     pub(crate) yes: bool,
+    /// Never ask: what needs an answer fails
+    #[arg(long, global = true, env = "EVS_NO_INPUT", value_parser = clap::builder::FalseyValueParser::new(), hide_short_help = true)]
+    pub(crate) no_input: bool,
     /// Show the requests that would change something instead of sending them
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
@@ -209,6 +212,8 @@ pub(crate) enum Command {
     Stats(commands::stats::Args),
     /// The subscribers that are furthest behind
     Top(commands::top::Args),
+    /// Run a whole server here, in one process and without any service
+    Dev(commands::dev::Args),
     /// Make and read access tokens
     #[command(subcommand)]
     Token(commands::token::TokenCommand),

@@ -88,6 +88,18 @@ pub(crate) struct Args {
     #[cfg(feature = "kafka")]
     #[arg(long, value_name = "TOPIC", default_value = "user-events", requires = "brokers", help_heading = "Kafka")]
     topic: String,
+    /// The field whose value is the record's key; records of one key keep their order
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_name = "FIELD", default_value = "user_id", requires = "brokers", help_heading = "Kafka")]
+    key: String,
+    /// A header of every record
+    #[cfg(feature = "kafka")]
+    #[arg(short = 'H', long, value_name = "NAME:VALUE", value_parser = kafka::header, requires = "brokers", help_heading = "Kafka")]
+    header: Vec<(String, String)>,
+    /// How records are written: the event alone, or with the headers of a CloudEvent besides
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_enum, default_value = "json", requires = "brokers", help_heading = "Kafka")]
+    format: kafka::Form,
     /// Any property of librdkafka
     #[cfg(feature = "kafka")]
     #[arg(short = 'X', value_name = "NAME=VALUE", requires = "brokers", help_heading = "Kafka")]
@@ -175,7 +187,7 @@ async fn sink(app: &App, args: &Args) -> Result<sink::Sink, Failure> {
             let kafka =
                 kafka::Kafka::connect(brokers, &args.topic, &args.property, Patience::of(args.give_up_after).later)
                     .await?;
-            Ok(sink::Sink::Kafka(kafka))
+            Ok(sink::Sink::Kafka(kafka.written(&args.key, &args.header, args.format)))
         }
         None => Ok(sink::Sink::Rest(rest::Rest::new(app.client()?))),
     }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::app::App;
 use crate::args::Format;
 use crate::exit::{ExitStatus, Failure};
-use crate::output::{BOLD, CYAN, DIM, GREEN, YELLOW, one_line};
+use crate::output::{BOLD, CYAN, DIM, GREEN, MARK, YELLOW, one_line};
 use crate::quantity::{seconds, thousands};
 
 /// The cursor file is written this often while events flow; what came after is repeated after a crash.
@@ -26,6 +26,7 @@ Examples:
   evs tail user_1                              follow, without consuming
   evs tail user_1 --since 10m                  first the last ten minutes, then live
   evs tail user_1 --where 'amount > 500' --raw | jq .
+  evs tail user_1 --fields user_id,amount --timestamps
   evs tail user_1 --no-follow -o ndjson        what is there, then end
   evs tail user_1 --ack --consumer phone       consume: what was shown does not come again
   evs tail user_1 --cursor-file at.cursor      go on where it stopped
@@ -57,6 +58,15 @@ pub(crate) struct Args {
     /// The events as they were published, one a line, and nothing else
     #[arg(long)]
     raw: bool,
+    /// Only these fields, separated by tabs: amount,address.city
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',', conflicts_with = "raw")]
+    fields: Vec<String>,
+    /// When each event came in here, before it
+    #[arg(long, conflicts_with = "raw")]
+    timestamps: bool,
+    /// Mark this text
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    highlight: Option<String>,
     /// Consume: move the consumer's position past what was shown
     #[arg(long, requires = "subscriber")]
     ack: bool,
@@ -137,7 +147,7 @@ async fn follow_subscriber(app: &App, args: &Args, subscriber: &str) -> Result<E
 }
 
 async fn follow(app: &App, args: &Args, subscription: &mut Subscription) -> Result<ExitStatus, Failure> {
-    let printer = Printer { app, raw: args.raw };
+    let printer = Printer { app, args };
     let mut connected = false;
     let mut shown = 0_u64;
     let mut cursor_kept = Instant::now();
@@ -231,7 +241,7 @@ fn gap_text(gap: &Gap) -> String {
 }
 
 async fn follow_all(app: &App, args: &Args) -> Result<ExitStatus, Failure> {
-    let printer = Printer { app, raw: args.raw };
+    let printer = Printer { app, args };
     let since = args.since.clone().or_else(|| match args.from.as_deref() {
         Some("earliest" | "beginning") => Some("beginning".to_owned()),
         _ => args.no_follow.then(|| "10m".to_owned()),
@@ -278,7 +288,7 @@ async fn follow_all(app: &App, args: &Args) -> Result<ExitStatus, Failure> {
 
 struct Printer<'a> {
     app: &'a App,
-    raw: bool,
+    args: &'a Args,
 }
 
 #[derive(Serialize)]
@@ -315,7 +325,7 @@ impl Printer<'_> {
 
     /// A line, flushed, so that a pipe sees each event when it comes.
     fn print(&self, envelope: &Envelope<'_>, place: &str, filters: &str) -> Result<(), Failure> {
-        if self.raw {
+        if self.args.raw {
             let mut stdout = std::io::stdout().lock();
             // A line break between tokens would break the line format; it is white space there.
             let text = envelope.data.get();
@@ -327,6 +337,9 @@ impl Printer<'_> {
             stdout.write_all(text.as_bytes())?;
             stdout.write_all(b"\n")?;
             return Ok(stdout.flush()?);
+        }
+        if !self.args.fields.is_empty() {
+            return self.line(&picked(envelope.data, &self.args.fields));
         }
         match self.app.out.format {
             Format::Yaml => {
@@ -340,10 +353,39 @@ impl Printer<'_> {
             Format::Name => self.app.out.line(field(envelope.data, "event_id").unwrap_or_default()),
             Format::Table | Format::Wide => {
                 let wide = self.app.out.format == Format::Wide;
-                self.app.out.line(for_people(envelope.data, place, filters, wide))
+                self.line(&for_people(envelope.data, place, filters, wide))
             }
         }
     }
+
+    /// A line for people, with what was asked for besides.
+    fn line(&self, text: &str) -> Result<(), Failure> {
+        let marked = self.args.highlight.as_ref().map(|wanted| highlight(text, wanted));
+        let text = marked.as_deref().unwrap_or(text);
+        if !self.args.timestamps {
+            return self.app.out.line(text);
+        }
+        let now = crate::output::time_ms(super::now_ms());
+        self.app.out.line(format!("{DIM}{now}{DIM:#} {text}"))
+    }
+}
+
+/// The fields in their order, a dot between names of nested ones; `-` where there is none.
+fn picked(data: &RawValue, fields: &[String]) -> String {
+    let event: serde_json::Value = serde_json::from_str(data.get()).unwrap_or_default();
+    let texts = fields.iter().map(|path| {
+        let found = path.split('.').try_fold(&event, |value, name| value.get(name));
+        match found {
+            None | Some(serde_json::Value::Null) => "-".to_owned(),
+            Some(serde_json::Value::String(text)) => one_line(text),
+            Some(other) => other.to_string(),
+        }
+    });
+    texts.collect::<Vec<_>>().join("\t")
+}
+
+fn highlight(line: &str, wanted: &str) -> String {
+    if wanted.is_empty() { line.to_owned() } else { line.replace(wanted, &format!("{MARK}{wanted}{MARK:#}")) }
 }
 
 /// Place, time, type, user, tier, amount; with `wide`, or if it has no such fields, the whole event.
@@ -430,6 +472,18 @@ mod tests {
         assert_eq!(plain(&for_people(&data(r#"{"a":1}"#), "0:5", "", false)), "     0:5  {\"a\":1}");
         let evil = data(r#"{"event_type":"\u001b[31m"}"#);
         assert!(!plain(&for_people(&evil, "", "", false)).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn fields_are_picked_and_text_is_marked() {
+        let event =
+            RawValue::from_string(r#"{"a":{"b":"x\ty"},"n":1.50,"list":[1,2],"none":null}"#.to_owned()).unwrap();
+        let fields = ["n", "a.b", "list", "none", "a.c", "n.b"].map(str::to_owned);
+        let line = picked(&event, &fields);
+        assert_eq!(line.split('\t').collect::<Vec<_>>(), ["1.5", &one_line("x\ty"), "[1,2]", "-", "-", "-"]);
+        assert_eq!(plain(&highlight("a purchase", "purchase")), "a purchase");
+        assert_ne!(highlight("a purchase", "purchase"), "a purchase");
+        assert_eq!(highlight("a", ""), "a");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, OwnedMessage};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use crate::{run, run_with};
@@ -32,6 +33,14 @@ async fn make_topic() -> String {
 }
 
 fn read(topic: &str, wanted: usize) -> Records {
+    let plain = |message: &OwnedMessage| {
+        let key = message.key().map(<[u8]>::to_vec);
+        (message.partition(), key, message.payload().unwrap().to_vec())
+    };
+    messages(topic, wanted).iter().map(plain).collect()
+}
+
+fn messages(topic: &str, wanted: usize) -> Vec<OwnedMessage> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers()).set("group.id", "reads").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().unwrap();
@@ -45,8 +54,7 @@ fn read(topic: &str, wanted: usize) -> Records {
     while records.len() < wanted {
         assert!(started.elapsed() < DEADLINE, "{} of {wanted} records came", records.len());
         if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
-            let key = message.key().map(<[u8]>::to_vec);
-            records.push((message.partition(), key, message.payload().unwrap().to_vec()));
+            records.push(message.detach());
         }
     }
     records
@@ -93,6 +101,32 @@ async fn generated_events_go_to_kafka_with_properties_of_librdkafka() {
         let event: serde_json::Value = serde_json::from_slice(value).unwrap();
         event["user_id"].as_str().map(str::as_bytes) == key.as_deref()
     }));
+}
+
+#[tokio::test]
+async fn records_have_the_key_and_the_headers_that_were_asked_for() {
+    let topic = make_topic().await;
+    let (brokers, event) = (brokers(), r#"{"event_id":"e1","event_type":"login","user_id":"u","shop":"s7"}"#);
+    let args = ["produce", "--brokers", &brokers, "--topic", &topic, "--file", "-", "--key", "shop", "-H", "team: web"];
+    let ran = run_with(&[&args[..], &["--format", "cloudevents"]].concat(), event);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let messages = messages(&topic, 1);
+    assert_eq!((messages[0].key(), messages[0].payload()), (Some(&b"s7"[..]), Some(event.as_bytes())));
+    let headers = messages[0].headers().unwrap();
+    let headers: Vec<_> =
+        headers.iter().map(|header| (header.key, std::str::from_utf8(header.value.unwrap()).unwrap())).collect();
+    let wanted = [
+        ("team", "web"),
+        ("content-type", "application/json"),
+        ("ce_specversion", "1.0"),
+        ("ce_id", "e1"),
+        ("ce_source", "evs-produce"),
+        ("ce_type", "login"),
+        ("ce_subject", "u"),
+    ];
+    assert_eq!(headers, wanted);
+    let ran = run_with(&[&args[..10], &["nothing"]].concat(), event);
+    assert_eq!((ran.status, ran.stderr.contains("NAME:VALUE")), (2, true), "{}", ran.stderr);
 }
 
 #[test]

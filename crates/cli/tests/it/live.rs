@@ -99,7 +99,8 @@ async fn every_documented_command_works() {
     }
     let mut tried = 0;
     for (page, line) in documented() {
-        if line.contains("--brokers") || line.contains("| jq") {
+        // `evs dev` is a server, and may not be built here; `dev_takes_the_place_of_the_server` runs it.
+        if line.contains("--brokers") || line.contains("| jq") || line.starts_with("evs dev") {
             continue;
         }
         let ran = live.shell(&ended(&line));
@@ -110,6 +111,20 @@ async fn every_documented_command_works() {
     }
     assert!(tried > 20, "only {tried} commands were found");
     live.stop().await;
+}
+
+#[test]
+fn dev_takes_the_place_of_the_server() {
+    let home = tempfile::tempdir().unwrap();
+    let dev = |server: &str, more: &[&str]| {
+        let mut command = command(home.path());
+        command.env("EVS_SERVER_BIN", server).args(["dev", "--"]).args(more).output().unwrap()
+    };
+    let ran = dev("/bin/echo", &["demo", "--seconds", "1"]);
+    assert_eq!((ran.status.code(), &*ran.stdout), (Some(0), &b"demo --seconds 1\n"[..]));
+    let ran = dev("/no/such/server", &[]);
+    let told = String::from_utf8(ran.stderr).unwrap();
+    assert_eq!((ran.status.code(), told.contains("/no/such/server cannot be started")), (Some(1), true), "{told}");
 }
 
 /// Ed25519 keys of RFC 8037, appendix A.

@@ -1,10 +1,12 @@
-//! Straight to Kafka: idempotent, acknowledged by all replicas, keyed by the user and partitioned as the Java clients do.
+//! Straight to Kafka: idempotent, acknowledged by all replicas, keyed by the user (or another field) and partitioned as the Java clients do.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use evs_core::Event;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
 use super::sink::Outcome;
@@ -21,6 +23,27 @@ const RECORD_BYTES_MAX: &str = "2097152";
 pub(super) struct Kafka {
     producer: FutureProducer,
     topic: String,
+    key: String,
+    headers: Vec<(String, String)>,
+    form: Form,
+}
+
+/// What a record looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Form {
+    Json,
+    /// CloudEvents 1.0, binary mode: the value stays the event, the attributes are headers.
+    Cloudevents,
+}
+
+/// `name: value`.
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or_else(|| format!("{text:?} is not NAME:VALUE"))?;
+    if name.is_empty() {
+        Err("a header needs a name".to_owned())
+    } else {
+        Ok((name.to_owned(), value.trim().to_owned()))
+    }
 }
 
 impl Kafka {
@@ -56,7 +79,34 @@ impl Kafka {
         tokio::task::spawn_blocking(move || find_topic(&asking, &of, &asked, give_up_after))
             .await
             .map_err(|error| Failure::new(ExitStatus::Failure, error.to_string()))??;
-        Ok(Self { producer, topic: topic.to_owned() })
+        let (key, headers, form) = ("user_id".to_owned(), Vec::new(), Form::Json);
+        Ok(Self { producer, topic: topic.to_owned(), key, headers, form })
+    }
+
+    pub(super) fn written(self, key: &str, headers: &[(String, String)], form: Form) -> Self {
+        Self { key: key.to_owned(), headers: headers.to_vec(), form, ..self }
+    }
+
+    fn headers(&self, event: &Event) -> Option<OwnedHeaders> {
+        let mut all: Vec<(&str, Cow<'_, str>)> =
+            self.headers.iter().map(|(name, value)| (&**name, value.as_str().into())).collect();
+        if self.form == Form::Cloudevents {
+            let text = |field, default: &'static str| event.text(field).unwrap_or(default.into());
+            let id = event.text("event_id").unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()).into());
+            all.extend([
+                ("content-type", "application/json".into()),
+                ("ce_specversion", "1.0".into()),
+                ("ce_id", id),
+                ("ce_source", "evs-produce".into()),
+                ("ce_type", text("event_type", "event")),
+            ]);
+            all.extend(event.text("timestamp").map(|time| ("ce_time", time)));
+            all.extend(event.text("user_id").map(|user| ("ce_subject", user)));
+        }
+        let with = |headers: OwnedHeaders, (key, value): &(&str, Cow<'_, str>)| {
+            headers.insert(Header { key, value: Some(value.as_bytes()) })
+        };
+        (!all.is_empty()).then(|| all.iter().fold(OwnedHeaders::new(), with))
     }
 
     /// The producer repeats and keeps the order by itself; it reports when it knows.
@@ -66,12 +116,15 @@ impl Kafka {
         let mut deliveries = Vec::with_capacity(batch.len());
         for record in &batch {
             let event = Event::trusted(record.bytes.clone());
-            let key = event.user_id();
+            let (key, headers) = (event.text(&self.key), self.headers(&event));
             // One after the other into the queue, so that events of one user keep their order.
             let queued = loop {
                 let mut message = FutureRecord::to(&self.topic).payload(record.bytes.as_ref());
                 if let Some(key) = &key {
                     message = message.key(key.as_bytes());
+                }
+                if let Some(headers) = &headers {
+                    message = message.headers(headers.clone());
                 }
                 match self.producer.send_result(message) {
                     Ok(delivery) => break Ok(delivery),
