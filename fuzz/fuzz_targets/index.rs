@@ -41,10 +41,21 @@ enum Step<'a> {
     ObserveText {
         text: &'a str,
     },
-    /// A step of keying anew; `put` says which of the named filters are put in again before the next judgement.
+    /// A step of keying anew; `kept` says which of the named filters are not put in again.
     Rekey {
         max: u8,
-        put: u8,
+        kept: u8,
+    },
+    /// Filters of two equalities, traffic that has one of them alone, and a step: what makes a key waste, which steps
+    /// at random hardly ever come to.
+    Waste {
+        id: u8,
+        count: u8,
+        fields: (Field, Field),
+        word: Word,
+        other: Word,
+        max: u8,
+        kept: u8,
     },
     Event {
         text: &'a str,
@@ -227,11 +238,11 @@ impl Pair {
         (0..times).for_each(|_| self.index.observe(&event));
     }
 
-    fn rekey(&mut self, max: u8, put: u8) {
+    fn rekey(&mut self, max: u8, kept: u8) {
         let named = self.index.misplaced(max.into());
         assert!(named.len() <= max.into());
         for (at, id) in named.into_iter().enumerate() {
-            if put >> (at % 8) & 1 == 0
+            if kept >> (at % 8) & 1 == 0
                 && let Some((target, filter)) = self.oracle.get(&id)
             {
                 self.index.insert(id, *target, filter);
@@ -284,9 +295,23 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 pair.observe(text.to_owned(), 1);
                 continue;
             }
-            Step::Rekey { max, put } => {
-                pair.rekey(max, put);
+            Step::Rekey { max, kept } => {
+                pair.rekey(max, kept);
                 continue;
+            }
+            Step::Waste { id, count, fields: (first, second), word, other, max, kept } => {
+                for n in 0..=count % 24 {
+                    let tests = [Test::Word(0, word).text(first), Test::Word(0, other).text(second)];
+                    if let Ok(filter) = Filter::new(vec![], vec![], None, Some(&tests.join(" && "))) {
+                        pair.insert(id.wrapping_add(n), n, filter);
+                    }
+                }
+                pair.index.publish(FilterVersion(version));
+                // Which of the two is the key is the index's choice, so that each is shown alone.
+                pair.observe(event(&[(first, Json::Word(word))]), 512);
+                pair.observe(event(&[(second, Json::Word(other))]), 512);
+                pair.rekey(max, kept);
+                event(&[(first, Json::Word(word)), (second, Json::Word(other))])
             }
             Step::Event { text } => text.to_owned(),
             Step::Fields { values } => event(&values),
