@@ -29,28 +29,49 @@ export class Progress {
     this.epoch = null;
     this.seq = 0;
     this.known = false;
+    this.next = 1;
+    // Per partition the last offset that a backfill has brought.
+    this.offsets = new Map();
   }
 
-  /** The first frame of a connection. */
+  /** The first frame of a connection; answers whether the numbers begin anew. */
   welcome(frame) {
-    if (frame.epoch !== this.epoch) {
+    const anew = frame.epoch !== this.epoch;
+    this.next = frame.next;
+    if (anew) {
       this.epoch = frame.epoch;
       this.known = false;
     }
     if (!this.known) {
       this.seq = frame.next - 1;
       this.known = true;
-    } else if (frame.resumed === 'latest' || frame.resumed === 'backfill') {
+    } else if (['latest', 'backfill', 'new_epoch'].includes(frame.resumed)) {
       this.seq = Math.max(this.seq, frame.next - 1);
     }
+    return anew;
+  }
+
+  /** The consumer was moved, or the cursor was not taken: what was known of the numbers means nothing. */
+  forget(moved) {
+    this.epoch = moved ? null : this.epoch;
+    this.seq = this.next - 1;
   }
 
   /** 'new', 'seen', or 'hole': a number is missing that the server has neither told nor left out on purpose. */
   event(frame) {
-    if (frame.seq === undefined) return 'new';
+    if (frame.seq === undefined) return this.backfilled(frame.position);
     if (frame.seq <= this.seq) return 'seen';
-    if (frame.seq !== this.seq + 1 && frame.after !== this.seq) return 'hole';
+    if ((frame.after ?? frame.seq - 1) > this.seq) return 'hole';
     this.seq = frame.seq;
+    return 'new';
+  }
+
+  /** A backfill that is begun again brings the same events in the same order. */
+  backfilled(position = '') {
+    const [partition, offset] = position.split(':').map(Number);
+    if (!Number.isInteger(offset)) return 'new';
+    if (offset <= (this.offsets.get(partition) ?? -1)) return 'seen';
+    this.offsets.set(partition, offset);
     return 'new';
   }
 
@@ -78,6 +99,7 @@ export class Subscription {
     this.progress = new Progress();
     this.tries = 0;
     this.first = true;
+    this.caughtUp = false;
     this.closed = false;
     this.toAck = 0;
     this.unacked = 0;
@@ -129,7 +151,7 @@ export class Subscription {
     const keepsCursor = observe || this.transport() === 'sse';
     if (this.cursor && (this.first || keepsCursor)) query.set('cursor', this.cursor);
     else if (this.first && from) query.set('from', from);
-    else if (this.first && since) query.set('since', since);
+    else if (since && !this.caughtUp && !(this.cursor && keepsCursor)) query.set('since', since);
     const sse = this.transport() === 'sse';
     const base = sse ? this.gateway.replace(/^ws/, 'http') : this.gateway.replace(/^http/, 'ws');
     return { path: `${base}/${sse ? 'sse' : 'ws'}/${encodeURIComponent(this.subscriber)}`, query };
@@ -210,6 +232,7 @@ export class Subscription {
         if (frame.to !== undefined && this.options.ack !== 'manual') this.ack(frame.to);
         break;
       case 'caught_up':
+        this.caughtUp = true;
         this.checkpoint(frame);
         this.enter('live');
         this.call('onCaughtUp', frame);
@@ -219,6 +242,7 @@ export class Subscription {
         break;
       case 'error':
         this.call('onError', frame);
+        this.forget(frame.code);
         break;
       case 'draining':
         this.drainMs = frame.reconnect_within_ms;
@@ -230,12 +254,22 @@ export class Subscription {
   welcome(frame) {
     this.first = false;
     this.welcomedAt = Date.now();
-    this.progress.welcome(frame);
+    if (this.progress.welcome(frame)) this.toAck = this.unacked = 0;
     this.enter('behind', { resumed: frame.resumed });
     if (this.transport() !== 'sse') this.beat(frame.ping_s * 1000);
     if (this.options.refreshMs && typeof this.options.token === 'function') {
       this.refreshTimer = setInterval(() => this.refresh(), this.options.refreshMs);
     }
+  }
+
+  forget(code) {
+    const moved = code === 'moved';
+    if (!moved && code !== 'foreign_cursor' && code !== 'future_cursor') return;
+    this.progress.forget(moved);
+    this.toAck = this.unacked = 0;
+    this.cursor = null;
+    // An EventSource would come back by the id that it remembers.
+    if (moved && this.transport() === 'sse') this.ended(1006, 'moved');
   }
 
   async refresh() {

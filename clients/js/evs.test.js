@@ -21,10 +21,12 @@ test('what was seen is left out, and a hole is told', () => {
   assert.equal(progress.event({ seq: 7 }), 'hole');
   progress.gap({ from: 6, to: 7 });
   assert.equal(progress.event({ seq: 8 }), 'new');
-  assert.equal(progress.event({ seq: 12, after: 7 }), 'hole');
+  assert.equal(progress.event({ seq: 12, after: 9 }), 'hole');
   assert.equal(progress.event({ seq: 12, after: 8 }), 'new');
   progress.checkpoint({ seq: 15 });
   assert.equal(progress.event({ seq: 17, after: 15 }), 'new');
+  // A server that goes back further than it was asked to tells numbers from before what is known.
+  assert.equal(progress.event({ seq: 20, after: 12 }), 'new');
   assert.equal(progress.event({ position: '0:1' }), 'new');
 });
 
@@ -36,6 +38,34 @@ test('a resumed connection repeats nothing, a new epoch begins anew', () => {
   assert.deepEqual([2, 3, 4].map(seq => progress.event({ seq })), ['seen', 'seen', 'new']);
   progress.welcome({ epoch: 'b', next: 1, resumed: 'new_epoch' });
   assert.equal(progress.event({ seq: 1 }), 'new');
+});
+
+test('a consumer that was moved begins anew, and so do its acks', () => {
+  const progress = new Progress();
+  progress.welcome({ epoch: 'a', next: 1, resumed: 'new' });
+  for (const seq of [1, 2, 3]) assert.equal(progress.event({ seq }), 'new');
+  progress.forget(true);
+  assert.ok(progress.welcome({ epoch: 'a', next: 2, resumed: 'exact' }));
+  assert.equal(progress.event({ seq: 2 }), 'new');
+});
+
+test('a cursor that was not taken is forgotten', () => {
+  const progress = new Progress();
+  progress.welcome({ epoch: 'a', next: 6, resumed: 'exact' });
+  for (const seq of [6, 7]) assert.equal(progress.event({ seq }), 'new');
+  progress.welcome({ epoch: 'a', next: 1, resumed: 'new' });
+  progress.forget(false);
+  assert.equal(progress.event({ seq: 1 }), 'new');
+});
+
+test('a backfill that is begun again repeats nothing', () => {
+  const progress = new Progress();
+  progress.welcome({ epoch: 'a', next: 9, resumed: 'backfill' });
+  const say = positions => positions.map(position => progress.event({ position }));
+  assert.deepEqual(say(['0:1', '1:1', '0:2']), ['new', 'new', 'new']);
+  progress.welcome({ epoch: 'a', next: 12, resumed: 'backfill' });
+  assert.deepEqual(say(['0:1', '1:1', '0:2', '0:3']), ['seen', 'seen', 'seen', 'new']);
+  assert.equal(progress.event({ seq: 12 }), 'new');
 });
 
 test('a connection resumes, acks in bundles and stops when told', async () => {

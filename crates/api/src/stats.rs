@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The state of the installation as one instance sees it. Totals count since the instance started.
+/// The state of the installation. Totals are sums over the live instances, each since it started; the other instances'
+/// part of them is up to two seconds old.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     /// Milliseconds since the Unix epoch, by the server's clock.
@@ -12,15 +13,17 @@ pub struct Stats {
     pub version: String,
     /// `embedded` or `distributed`.
     pub mode: String,
+    /// Taken by the API; what other producers wrote to the log is not among them.
     pub events_in_total: u64,
     pub events_matched_total: u64,
     pub deliveries_total: u64,
     pub deliveries_sent_total: u64,
     pub acks_total: u64,
+    /// Growth of the event log, whoever writes to it.
     pub events_in_per_s: f64,
     pub deliveries_per_s: f64,
     pub deliveries_sent_per_s: f64,
-    /// From the log's acknowledgement to the socket write.
+    /// From the log's acknowledgement to the socket write, of the slowest gateway.
     pub latency: Latency,
     pub connections: u64,
     pub subscribers: u64,

@@ -205,6 +205,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dlq(commands::dlq::DlqCommand),
     /// Throughput, latency and lag
+    #[command(visible_alias = "status")]
     Stats(commands::stats::Args),
     /// The subscribers that are furthest behind
     Top(commands::top::Args),

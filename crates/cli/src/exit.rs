@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(status(Error::Problem(problem(409).into())), 5);
         assert_eq!(status(Error::Problem(problem(503).into())), 6);
         assert_eq!(status(Error::Problem(problem(500).into())), 1);
-        assert_eq!(status(Error::Unreachable { url: String::new(), cause: String::new() }), 6);
+        assert_eq!(status(Error::Unreachable { url: String::new(), cause: String::new(), connected: false }), 6);
         assert_eq!(status(Error::NotSent), 0);
     }
 

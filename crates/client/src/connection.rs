@@ -55,7 +55,15 @@ pub(crate) struct Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Acked {
     pub(crate) epoch: Arc<str>,
+    pub(crate) generation: u32,
     pub(crate) seq: u64,
+}
+
+impl Acked {
+    /// Whether both count the same deliveries.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (&self.epoch, self.generation) == (&other.epoch, other.generation)
+    }
 }
 
 /// How a connection ended.
@@ -179,7 +187,7 @@ fn address(target: &Target, progress: &Progress) -> Url {
         } else if progress.has_begun() && *observe && (since.is_none() || progress.is_live()) {
             // The server keeps no position for an observer, and no checkpoint has come yet: what was seen is dropped.
             query.append_pair("from", "earliest");
-        } else {
+        } else if progress.generation() == 0 {
             match from {
                 From::Stored => {}
                 From::Latest => drop(query.append_pair("from", "latest")),
@@ -223,12 +231,16 @@ fn refused(url: &Url, error: tungstenite::Error) -> Failure {
             let body = response.body().as_deref().unwrap_or_default();
             Failure { error: problem_error(response.status().as_u16(), body), retry_after }
         }
-        tungstenite::Error::Io(error) => Error::Unreachable { url, cause: chain(&error) }.into(),
+        tungstenite::Error::Io(error) => {
+            let connected = error.kind() != std::io::ErrorKind::ConnectionRefused;
+            Error::Unreachable { url, cause: chain(&error), connected }.into()
+        }
         // Cut in the middle of the answer: a server that was killed, not another program.
         tungstenite::Error::ConnectionClosed
         | tungstenite::Error::AlreadyClosed
         | tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-            Error::Unreachable { url, cause: "the connection broke during the handshake".to_owned() }.into()
+            let cause = "the connection broke during the handshake".to_owned();
+            Error::Unreachable { url, cause, connected: true }.into()
         }
         error => Error::Protocol { url, detail: chain(&error) }.into(),
     }
@@ -299,6 +311,21 @@ impl<'a> Connection<'a> {
                         return end;
                     }
                 }
+                () = at(self.renewal.as_ref().and_then(Renewal::due)) => {
+                    if let Some(token) = self.renewal.as_mut().and_then(Renewal::look)
+                        && let Err(end) = self.send(&ClientFrame::Refresh { token }).await
+                    {
+                        return end;
+                    }
+                }
+                () = at(self.leave_at) => {
+                    self.close(WsCode::Normal).await;
+                    return End::Lost {
+                        reason: "the server is draining".to_owned(),
+                        code: None,
+                        retry_in: Some(Duration::ZERO),
+                    };
+                }
                 permit = self.items.reserve(), if full => {
                     if let (Ok(permit), Some(item)) = (permit, self.waiting.pop_front()) {
                         permit.send(Ok(item));
@@ -320,21 +347,6 @@ impl<'a> Connection<'a> {
                         Ok(false) => {}
                         Err(end) => return end,
                     }
-                }
-                () = at(self.renewal.as_ref().and_then(Renewal::due)) => {
-                    if let Some(token) = self.renewal.as_mut().and_then(Renewal::look)
-                        && let Err(end) = self.send(&ClientFrame::Refresh { token }).await
-                    {
-                        return end;
-                    }
-                }
-                () = at(self.leave_at) => {
-                    self.close(WsCode::Normal).await;
-                    return End::Lost {
-                        reason: "the server is draining".to_owned(),
-                        code: None,
-                        retry_in: Some(Duration::ZERO),
-                    };
                 }
                 () = tokio::time::sleep_until(silent_at), if !full => {
                     return End::lost(format!("nothing was heard for {silence_max:?}"));
@@ -378,6 +390,7 @@ impl<'a> Connection<'a> {
                 self.hand_on(StreamItem::Event(Delivery {
                     seq: frame.seq,
                     epoch,
+                    generation: progress.generation(),
                     position: frame.position,
                     filters: frame.filters,
                     data: frame.data,
@@ -408,7 +421,10 @@ impl<'a> Connection<'a> {
                 let within = Duration::from_millis(reconnect_within_ms).mul_f64(rand::rng().random_range(0.0..=1.0));
                 self.leave_at = Some(Instant::now() + within);
             }
-            Ok(ServerFrame::Error { code, message }) => self.hand_on(StreamItem::Notice { code, message }),
+            Ok(ServerFrame::Error { code, message }) => {
+                progress.notice(&code);
+                self.hand_on(StreamItem::Notice { code, message });
+            }
             Ok(ServerFrame::Acked { .. } | ServerFrame::Pong { .. } | ServerFrame::Unknown) => {}
             Err(error) => return Err(End::lost(format!("a frame that is none came in: {error}"))),
         }
@@ -442,7 +458,13 @@ impl<'a> Connection<'a> {
     ) -> Result<(), End> {
         let acked = acks.borrow_and_update().clone();
         let seq = match acked {
-            Some(acked) if Some(&acked.epoch) == progress.epoch() && acked.seq > self.ack_sent => acked.seq,
+            Some(acked)
+                if Some(&acked.epoch) == progress.epoch()
+                    && acked.generation == progress.generation()
+                    && acked.seq > self.ack_sent =>
+            {
+                acked.seq
+            }
             _ => {
                 self.ack_due = None;
                 return Ok(());

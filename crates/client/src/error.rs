@@ -13,8 +13,9 @@ pub enum Error {
     /// The token is missing, wrong, expired, or may not do this.
     #[error("{}", describe(.0))]
     Unauthorized(Box<Problem>),
+    /// `connected` is false if no connection came about: then the request did not arrive.
     #[error("cannot reach {url}: {cause}")]
-    Unreachable { url: String, cause: String },
+    Unreachable { url: String, cause: String, connected: bool },
     #[error("no answer from {url} within {after:?}")]
     Timeout { url: String, after: Duration },
     /// The other side does not speak as agreed: probably another program or a wrong port.
@@ -39,6 +40,12 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
+    }
+
+    /// Whether it is certain that the server never saw the request.
+    #[must_use]
+    pub fn did_not_arrive(&self) -> bool {
+        matches!(self, Self::Unreachable { connected: false, .. } | Self::Config(_) | Self::NotSent)
     }
 
     /// Whether the same request may succeed later without anyone changing it.

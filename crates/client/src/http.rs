@@ -256,9 +256,10 @@ fn failure(url: &Url, error: &reqwest::Error, after: Duration) -> Error {
     if error.is_timeout() {
         Error::Timeout { url, after }
     } else if error.is_decode() || error.is_body() {
-        Error::Unreachable { url, cause: format!("the connection broke while the answer came in: {}", chain(error)) }
+        let cause = format!("the connection broke while the answer came in: {}", chain(error));
+        Error::Unreachable { url, cause, connected: true }
     } else {
-        Error::Unreachable { url, cause: chain(error) }
+        Error::Unreachable { url, cause: chain(error), connected: !error.is_connect() }
     }
 }
 

@@ -11,10 +11,12 @@ pub struct Progress {
     /// The last checkpoint, or what the caller stored; the text is kept for cursors of a newer server.
     checkpoint: Option<(String, Option<Cursor>)>,
     epoch: Option<Arc<str>>,
+    /// How often the numbers began anew within an epoch, because the consumer was moved or its cursor was not taken.
+    generation: u32,
+    /// The newest welcome.
+    welcomed: Option<Welcome>,
     /// The last seq of this epoch that was handed on or told as a gap.
     last: u64,
-    /// With a further condition, the numbers have holes that mean nothing.
-    sparse: bool,
     /// The server announced a gap frame that has not come yet.
     gap_announced: bool,
     /// A gap of unknown size was told: any number may come next.
@@ -41,9 +43,9 @@ pub enum Verdict {
 }
 
 impl Progress {
-    /// `cursor` is what the caller stored, `sparse` tells that the stream has a further condition.
+    /// `cursor` is what the caller stored.
     #[must_use]
-    pub fn new(cursor: Option<String>, sparse: bool) -> Self {
+    pub fn new(cursor: Option<String>) -> Self {
         let parsed = cursor.as_ref().and_then(|text| text.parse::<Cursor>().ok());
         let (epoch, last) = match &parsed {
             Some(cursor) => (Some(cursor.epoch.to_string().into()), cursor.seq.0),
@@ -53,8 +55,9 @@ impl Progress {
         Self {
             checkpoint: cursor.map(|text| (text, parsed)),
             epoch,
+            generation: 0,
+            welcomed: None,
             last,
-            sparse,
             gap_announced: false,
             any_next: false,
             live: false,
@@ -65,6 +68,7 @@ impl Progress {
 
     /// Begins a connection. The answer is a gap that the server did not tell of.
     pub fn welcome(&mut self, welcome: &Welcome) -> Option<Gap> {
+        self.welcomed = Some(welcome.clone());
         self.any_next = false;
         self.gap_announced = matches!(welcome.resumed, Resumed::Gap | Resumed::NewEpoch);
         let before_next = welcome.next.saturating_sub(1);
@@ -79,8 +83,32 @@ impl Progress {
             self.hole_at = None;
             return None;
         }
-        let unexplained = before_next > self.last && !self.sparse && !self.gap_announced;
+        if welcome.cursor.is_none() && matches!(welcome.resumed, Resumed::Backfill | Resumed::NewEpoch) {
+            // What lies between comes from the event log.
+            self.last = self.last.max(before_next);
+        }
+        let unexplained = before_next > self.last && !self.gap_announced;
         unexplained.then(|| self.skip_to(before_next))
+    }
+
+    /// What the server says of the numbers: an operator moved the consumer, so that older ones come again, or the cursor
+    /// was not taken, so that what it said means nothing here.
+    pub fn notice(&mut self, code: &str) {
+        let welcomed = match code {
+            "moved" => None,
+            "foreign_cursor" | "future_cursor" => self.welcomed.take(),
+            _ => return,
+        };
+        *self = Self { generation: self.generation + 1, live: self.live, ..Self::new(None) };
+        if let Some(welcome) = welcomed {
+            self.welcome(&welcome);
+        }
+    }
+
+    /// Which numbers acks are of, within an epoch.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     pub fn event(&mut self, frame: &EventFrame) -> Verdict {
@@ -90,7 +118,9 @@ impl Progress {
             return Verdict::Seen;
         }
         let position = position(frame.position.as_deref());
-        if seq == self.last + 1 || frame.after == Some(self.last) || self.sparse || self.any_next {
+        // What lies between `after` and `seq` was left out on purpose.
+        let follows = frame.after.unwrap_or(seq - 1) <= self.last;
+        if follows || self.any_next {
             self.advance(seq, position);
             self.gap_announced = false;
             self.any_next = false;
@@ -156,7 +186,7 @@ impl Progress {
     /// Whether the server has ever welcomed us.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.epoch.is_some()
+        self.epoch.is_some() || self.generation > 0
     }
 
     /// What to resume by: the last checkpoint, brought forward to the last delivery within its epoch, and to all that
@@ -236,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_comes_twice_is_dropped() {
-        let mut progress = Progress::new(None, false);
+        let mut progress = Progress::new(None);
         assert_eq!(progress.welcome(&welcome(EPOCH, 1, Resumed::New)), None);
         assert_eq!(progress.event(&event(1)), Verdict::New);
         assert_eq!(progress.event(&event(2)), Verdict::New);
@@ -247,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_hole_is_resumed_once_and_then_told() {
-        let mut progress = Progress::new(None, false);
+        let mut progress = Progress::new(None);
         progress.welcome(&welcome(EPOCH, 1, Resumed::New));
         assert_eq!(progress.event(&event(1)), Verdict::New);
         assert_eq!(progress.event(&event(4)), Verdict::Hole);
@@ -259,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_welcome_that_skips_without_a_word_is_told() {
-        let mut progress = Progress::new(Some(cursor(0xaa, 5)), false);
+        let mut progress = Progress::new(Some(cursor(0xaa, 5)));
         let gap = Gap { from: 6, to: Some(8), reason: GapReason::DataLoss };
         assert_eq!(progress.welcome(&welcome(EPOCH, 9, Resumed::Exact)), Some(gap));
     }
@@ -267,7 +297,7 @@ mod tests {
     #[test]
     fn an_announced_gap_is_told_once() {
         for next in [6, 9] {
-            let mut progress = Progress::new(Some(cursor(0xaa, 5)), false);
+            let mut progress = Progress::new(Some(cursor(0xaa, 5)));
             assert_eq!(progress.welcome(&welcome(EPOCH, next, Resumed::Gap)), None);
             let gap = Gap { from: 6, to: Some(8), reason: GapReason::Retention };
             assert_eq!(progress.gap(gap.clone()), Some(gap.clone()));
@@ -277,8 +307,38 @@ mod tests {
     }
 
     #[test]
+    fn a_moved_consumer_begins_anew() {
+        let mut progress = Progress::new(Some(cursor(0xaa, 5)));
+        progress.welcome(&welcome(EPOCH, 6, Resumed::Exact));
+        assert_eq!(progress.event(&event(6)), Verdict::New);
+        progress.notice("moved");
+        assert_eq!((progress.cursor(), progress.generation(), progress.has_begun()), (None, 1, true));
+        assert_eq!(progress.welcome(&welcome(EPOCH, 2, Resumed::Exact)), None);
+        assert_eq!(progress.event(&event(2)), Verdict::New);
+    }
+
+    #[test]
+    fn a_cursor_that_was_not_taken_is_forgotten() {
+        let mut progress = Progress::new(Some(cursor(0xaa, 500)));
+        let own = Some(cursor(0xaa, 0));
+        let welcomed = Welcome { cursor: own.clone(), ..welcome(EPOCH, 1, Resumed::New) };
+        assert_eq!(progress.welcome(&welcomed), None);
+        progress.notice("foreign_cursor");
+        assert_eq!((progress.cursor(), progress.last()), (own, 0));
+        assert_eq!(progress.event(&event(1)), Verdict::New);
+    }
+
+    #[test]
+    fn numbers_that_a_backfill_brings_are_no_gap() {
+        let mut progress = Progress::new(None);
+        progress.welcome(&welcome(EPOCH, 101, Resumed::Backfill));
+        assert_eq!(progress.welcome(&welcome(EPOCH, 121, Resumed::Backfill)), None);
+        assert_eq!(progress.event(&event(121)), Verdict::New);
+    }
+
+    #[test]
     fn a_gap_of_unknown_length_lets_any_number_follow() {
-        let mut progress = Progress::new(None, false);
+        let mut progress = Progress::new(None);
         progress.welcome(&welcome(EPOCH, 1, Resumed::New));
         assert!(progress.gap(Gap { from: 1, to: None, reason: GapReason::DataLoss }).is_some());
         assert_eq!(progress.event(&event(7)), Verdict::New);
@@ -287,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_cursor_follows_within_its_epoch_only() {
-        let mut progress = Progress::new(None, false);
+        let mut progress = Progress::new(None);
         assert_eq!(progress.cursor(), None);
         progress.welcome(&welcome(EPOCH, 1, Resumed::New));
         progress.checkpoint(0, &cursor(0xaa, 0));
@@ -300,13 +360,13 @@ mod tests {
         progress.checkpoint(1, &cursor(0xbb, 1));
         progress.event(&event(2));
         assert_eq!(progress.cursor().unwrap().parse::<Cursor>().unwrap().seq, Seq(2));
-        let newer = Progress::new(Some("of a newer server".into()), false);
+        let newer = Progress::new(Some("of a newer server".into()));
         assert_eq!(newer.cursor().as_deref(), Some("of a newer server"));
     }
 
     #[test]
     fn a_backfill_begun_again_repeats_nothing() {
-        let mut progress = Progress::new(None, false);
+        let mut progress = Progress::new(None);
         progress.welcome(&welcome(EPOCH, 1, Resumed::Backfill));
         let at = |position: &str| EventFrame { seq: None, position: Some(position.into()), ..event(0) };
         assert_eq!(progress.event(&at("0:5")), Verdict::New);
@@ -320,11 +380,20 @@ mod tests {
     }
 
     #[test]
-    fn a_further_condition_makes_holes_normal() {
-        let mut progress = Progress::new(None, true);
+    fn numbers_that_were_left_out_are_no_hole_and_lost_ones_among_them_are() {
+        let left_out = |seq, after| EventFrame { after: Some(after), ..event(seq) };
+        let mut progress = Progress::new(None);
         progress.welcome(&welcome(EPOCH, 1, Resumed::New));
-        assert_eq!(progress.event(&event(10)), Verdict::New);
+        assert_eq!(progress.event(&left_out(10, 0)), Verdict::New);
         progress.checkpoint(40, &cursor(0xaa, 40));
         assert_eq!(progress.event(&event(30)), Verdict::Seen);
+        assert_eq!(progress.event(&left_out(50, 40)), Verdict::New);
+        // One that goes back further than it was asked to tells numbers from before what is known.
+        assert_eq!(progress.event(&left_out(60, 20)), Verdict::New);
+        assert_eq!(progress.event(&left_out(70, 65)), Verdict::Hole);
+        assert_eq!(
+            progress.event(&event(70)),
+            Verdict::NewAfter(Gap { from: 61, to: Some(69), reason: GapReason::DataLoss })
+        );
     }
 }

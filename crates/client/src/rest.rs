@@ -106,7 +106,7 @@ impl Client {
                         let cause = format!("the connection broke during the export: {}", crate::http::chain(&error));
                         buffer.clear();
                         return Some((
-                            Err(Error::Unreachable { url: url.clone(), cause }),
+                            Err(Error::Unreachable { url: url.clone(), cause, connected: true }),
                             (response, buffer, url, true),
                         ));
                     }

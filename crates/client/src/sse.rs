@@ -91,9 +91,10 @@ impl Sse {
             match tokio::time::timeout(SILENCE_MAX, self.response.chunk()).await {
                 Ok(Ok(Some(chunk))) => self.parser.buffer.extend_from_slice(&chunk),
                 Ok(Ok(None)) => {
-                    return Err(Error::Unreachable { url, cause: "the server ended the stream".to_owned() });
+                    let cause = "the server ended the stream".to_owned();
+                    return Err(Error::Unreachable { url, cause, connected: true });
                 }
-                Ok(Err(error)) => return Err(Error::Unreachable { url, cause: chain(&error) }),
+                Ok(Err(error)) => return Err(Error::Unreachable { url, cause: chain(&error), connected: true }),
                 Err(_) => return Err(Error::Timeout { url, after: SILENCE_MAX }),
             }
         }

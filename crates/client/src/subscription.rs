@@ -91,6 +91,7 @@ pub struct Delivery {
     pub seq: Option<u64>,
     /// The life of the numbers that `seq` belongs to.
     pub epoch: Arc<str>,
+    pub(crate) generation: u32,
     /// `partition:offset` in the event log.
     pub position: Option<String>,
     /// The filters that matched.
@@ -126,13 +127,19 @@ impl Client {
             return Err(Error::Config("an observer does not ack: choose `observe` or acking".to_owned()));
         }
         options.since = options.since.map(|since| absolute(&since, time::OffsetDateTime::now_utc()));
-        let progress = Progress::new(options.cursor.clone(), options.where_.is_some());
+        let progress = Progress::new(options.cursor.clone());
         let (item_sender, items) = mpsc::channel(WAITING_ITEMS_MAX);
         let (acks, ack_receiver) = watch::channel(None);
         let ack = options.ack;
         let target = Target { client: self.clone(), subscriber: subscriber.to_owned(), options };
         let task = tokio::spawn(connection::run(target, progress.clone(), item_sender, ack_receiver));
         Ok(Subscription { items, acks, ack, unacked: None, handed: 0, checkpoint: None, progress, task })
+    }
+}
+
+impl Delivery {
+    fn acked(&self, seq: u64) -> Acked {
+        Acked { epoch: self.epoch.clone(), generation: self.generation, seq }
     }
 }
 
@@ -148,7 +155,7 @@ impl Subscription {
     /// This delivery and all before it are processed. Store [`Subscription::cursor`] with your effect before.
     pub fn ack(&self, delivery: &Delivery) {
         if let Some(seq) = delivery.seq {
-            self.send_ack(Acked { epoch: delivery.epoch.clone(), seq });
+            self.send_ack(delivery.acked(seq));
         }
     }
 
@@ -173,7 +180,7 @@ impl Subscription {
         }
         let all_acked = |checkpoint: &Acked| {
             let acked = self.acks.borrow();
-            let acked = acked.as_ref().filter(|acked| acked.epoch == checkpoint.epoch).map_or(0, |acked| acked.seq);
+            let acked = acked.as_ref().filter(|acked| acked.is_like(checkpoint)).map_or(0, |acked| acked.seq);
             acked >= self.handed && acked < checkpoint.seq
         };
         if self.checkpoint.as_ref().is_some_and(all_acked)
@@ -185,7 +192,7 @@ impl Subscription {
 
     fn send_ack(&self, acked: Acked) {
         self.acks.send_if_modified(|current| {
-            let newer = current.as_ref().is_none_or(|old| old.epoch != acked.epoch || old.seq < acked.seq);
+            let newer = current.as_ref().is_none_or(|old| !old.is_like(&acked) || old.seq < acked.seq);
             if newer {
                 *current = Some(acked);
             }
@@ -207,7 +214,7 @@ impl Subscription {
                 if let Some(seq) = delivery.seq {
                     self.handed = seq;
                     if self.ack == Ack::OnDelivery {
-                        self.unacked = Some(Acked { epoch: delivery.epoch.clone(), seq });
+                        self.unacked = Some(delivery.acked(seq));
                     }
                 }
             }
@@ -215,9 +222,16 @@ impl Subscription {
             Ok(StreamItem::Checkpoint { seq, cursor }) => {
                 self.progress.checkpoint(*seq, cursor);
                 let epoch = self.progress.epoch().cloned().unwrap_or_default();
-                self.checkpoint = Some(Acked { epoch, seq: *seq });
+                self.checkpoint = Some(Acked { epoch, generation: self.progress.generation(), seq: *seq });
             }
-            Ok(StreamItem::CaughtUp | StreamItem::Notice { .. } | StreamItem::Disconnected { .. }) | Err(_) => {}
+            Ok(StreamItem::Notice { code, .. }) => {
+                let before = self.progress.generation();
+                self.progress.notice(code);
+                if self.progress.generation() != before {
+                    (self.handed, self.checkpoint, self.unacked) = (0, None, None);
+                }
+            }
+            Ok(StreamItem::CaughtUp | StreamItem::Disconnected { .. }) | Err(_) => {}
         }
     }
 }

@@ -47,6 +47,9 @@ use session::Limits;
 /// Reads of the store at a time, for clients that are behind the window.
 const STORE_READS_MAX: usize = 32;
 
+/// Clients that are told the past from the event log at a time; the others wait for their turn.
+const BACKFILLS_MAX: usize = 16;
+
 /// How often the store is asked which subscribers were deleted.
 const REMOVED_EVERY: Duration = Duration::from_secs(5);
 
@@ -62,6 +65,7 @@ struct Gateway {
     app: App,
     dispatchers: Arc<[Arc<Dispatcher>]>,
     acks: Arc<AckBook>,
+    backfills: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -82,8 +86,13 @@ pub async fn serve(app: App, listener: TcpListener) -> anyhow::Result<()> {
     let reads = Arc::new(Semaphore::new(STORE_READS_MAX));
     let journal = Arc::new(Journal::new(app.oplog.clone()));
     let dispatcher = || Arc::new(Dispatcher::new(&app, limits, acks.clone(), journal.clone(), reads.clone()));
-    let gateway =
-        Gateway { dispatchers: (0..cores).map(|_| dispatcher()).collect(), acks, tasks: TaskTracker::new(), app };
+    let gateway = Gateway {
+        dispatchers: (0..cores).map(|_| dispatcher()).collect(),
+        acks,
+        backfills: Arc::new(Semaphore::new(BACKFILLS_MAX)),
+        tasks: TaskTracker::new(),
+        app,
+    };
     // Feeding goes on while connections drain, so it has a signal of its own.
     let done = CancellationToken::new();
     let feeding = TaskTracker::new();

@@ -1,14 +1,16 @@
-//! What a process that serves doors, api or gateway, tells the others through the filter store: that it lives, and
-//! how it is. The matcher reports by itself, since filters become active by what it has applied.
+//! What a process tells the others through the filter store: that it lives, how it is, and what it has counted. The
+//! matcher reports besides, since filters become active by what it has applied.
 
 use std::time::Duration;
 
+use evs_api::stats::IndexStats;
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::config::Role;
+use crate::metrics::Rate;
 use crate::ports::PortResult;
-use crate::ports::filter_store::InstanceReport;
+use crate::ports::filter_store::{Counts, InstanceReport};
 
 /// Three may be missed before the instance counts as dead.
 const EVERY: Duration = Duration::from_secs(2);
@@ -16,8 +18,36 @@ const EVERY: Duration = Duration::from_secs(2);
 /// A process with a matcher has two reports: the matcher's under the instance's name, and this one beside it.
 const BESIDE: &str = "+doors";
 
+/// How fast a process delivers, measured between two looks at its counters.
+#[derive(Debug, Default)]
+pub struct Rates {
+    deliveries: Rate,
+    sent: Rate,
+}
+
+/// What this process has counted.
+pub fn counts(app: &App, rates: &Rates) -> Counts {
+    let (metrics, now_ms) = (&app.metrics, app.clock.now_ms());
+    let (deliveries, sent) = (metrics.deliveries.get(), metrics.deliveries_sent.get());
+    Counts {
+        events_in: metrics.events_in.get(),
+        events_matched: metrics.events_matched.get(),
+        deliveries,
+        deliveries_sent: sent,
+        acks: metrics.acks.get(),
+        gaps: metrics.gaps.get(),
+        dropped: metrics.expired.get(),
+        dead_letters: metrics.dead_letters.get(),
+        deliveries_per_s: rates.deliveries.tick(deliveries, now_ms),
+        deliveries_sent_per_s: rates.sent.tick(sent, now_ms),
+        latency: metrics.latency(),
+        index: IndexStats { candidates_per_match: metrics.candidates_per_match(), ..app.activity.index() },
+    }
+}
+
 /// Reports until the process stops.
 pub async fn run(app: App) {
+    let rates = Rates::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -26,13 +56,13 @@ pub async fn run(app: App) {
             _ = ticks.tick() => {}
         }
         // The next tick tries again; readiness tells that the store is away.
-        if let Err(error) = report(&app).await {
+        if let Err(error) = report(&app, &rates).await {
             tracing::debug!(%error, "this instance could not be reported");
         }
     }
 }
 
-async fn report(app: &App) -> PortResult<()> {
+async fn report(app: &App, rates: &Rates) -> PortResult<()> {
     let roles = [Role::Api, Role::Gateway].into_iter().filter(|role| app.config.runs(*role));
     let problem = app.readers.health().into_iter().find_map(|(shard, health)| {
         health.err().map(|problem| format!("the delivery log of shard {shard} cannot be followed: {problem}"))
@@ -45,9 +75,14 @@ async fn report(app: &App) -> PortResult<()> {
         connections: u64::try_from(app.metrics.connections.get()).unwrap_or_default(),
         uptime_s: (app.clock.now_ms() - app.started_ms).max(0) as f64 / 1000.0,
         problem,
+        counts: counts(app, rates),
         age_s: 0.0,
     };
-    app.filters.report(report).await
+    app.filters.report(report).await?;
+    let reports = app.filters.reports().await?;
+    app.activity
+        .note_elsewhere(reports.iter().map(|report| report.counts.index.unindexable_filters).max().unwrap_or_default());
+    Ok(())
 }
 
 /// One report per process, by name. The filter version is the matcher's where there is one.
@@ -64,6 +99,7 @@ pub fn by_process(mut reports: Vec<InstanceReport>) -> Vec<InstanceReport> {
                 process.roles.sort_unstable();
                 process.connections += report.connections;
                 process.problem = process.problem.take().or(report.problem);
+                process.counts = process.counts.with(&report.counts);
                 process.age_s = process.age_s.max(report.age_s);
             }
             _ => processes.push(report),
@@ -83,6 +119,8 @@ mod tests {
             roles: roles.iter().map(|&role| role.to_owned()).collect(),
             filter_version,
             connections,
+            // Only the report beside the matcher's counts.
+            counts: Counts { deliveries_sent: connections, ..Counts::default() },
             ..InstanceReport::default()
         };
         let merged = by_process(vec![

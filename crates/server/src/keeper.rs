@@ -12,7 +12,6 @@ use evs_core::{Epoch, Offset, Partition, Seq, Shard, Slot};
 use crate::app::App;
 use crate::ports::PortResult;
 use crate::ports::delivery_queue::{Retention, ShardState, Snapshot};
-use crate::ports::filter_store::StoreError;
 use crate::retry::Backoff;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -111,7 +110,7 @@ impl Keeper {
         let (slots, version) = (queue.slots(shard).await?, queue.state(shard).await?.min_version);
         match self.app.filters.keep_above(shard, slots, version).await {
             Ok(()) => Ok(()),
-            Err(StoreError::Port(error)) => Err(error),
+            // Retention goes on while it is away.
             Err(error) => {
                 tracing::warn!(%error, %shard, "the filter store was not told what the delivery queue has used");
                 Ok(())

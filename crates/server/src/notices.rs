@@ -14,7 +14,7 @@ use crate::reader::attached::End;
 /// How soon the other instances know.
 pub const POLL: Duration = Duration::from_secs(2);
 
-/// Notices at a time; each instance reads all of them at every look.
+/// Revocations at a time; each instance reads all of them at every look.
 pub const NOTICES_MAX: usize = 10_000;
 
 /// A moved or removed queue is told for so long: far longer than any instance is late.
@@ -38,6 +38,10 @@ impl Notice {
             Self::Moved { shard, slot, nonce, consumer } => format!("moved:{}:{}:{nonce}:{consumer}", shard.0, slot.0),
             Self::Gone { shard, slot } => format!("gone:{}:{}", shard.0, slot.0),
         }
+    }
+
+    pub(crate) fn is_revocation(key: &str) -> bool {
+        key.starts_with("revoked:")
     }
 
     /// `None` for what a newer instance says.

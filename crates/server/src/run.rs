@@ -128,13 +128,13 @@ impl Server {
                 }
             }
         }
-        if app.config.runs(Role::Api) || app.config.runs(Role::Gateway) {
+        roles.spawn({
             let app = app.clone();
-            roles.spawn(async move {
+            async move {
                 instances::run(app).await;
                 ("report", Ok(()))
-            });
-        }
+            }
+        });
         let hearing = tokio::spawn(notices::run(app.clone()));
         app.oplog.write(Level::Info, "started", None, format!("instance {} started", app.instance));
         let mut failure = None;

@@ -4,6 +4,7 @@
 
 pub mod actions;
 pub mod alerts;
+pub mod columns;
 pub mod enabled;
 pub mod equivalent;
 pub mod events;
@@ -27,7 +28,7 @@ use crate::data::Data;
 use crate::input::History;
 use crate::keymap::{Context, Keymap};
 use crate::message::{Connection, Effect, EventsQuery, FiltersQuery, Wants};
-use screens::{DeadLettersView, EventsView, FiltersView, LogView, SubscribersView};
+use screens::{ClusterView, DeadLettersView, EventsView, FiltersView, LogView, SubscribersView};
 
 /// Without a report for this long, what is shown is called stale.
 pub const STALE_MS: i64 = 3_500;
@@ -55,7 +56,7 @@ pub struct App {
     pub filters: FiltersView,
     pub log: LogView,
     pub dead_letters: DeadLettersView,
-    pub cluster: crate::list::ListCursor<String>,
+    pub cluster: ClusterView,
     /// Seconds that the charts show.
     pub window_s: u32,
     pub overlay: Option<Overlay>,
@@ -104,7 +105,7 @@ impl App {
             filters: FiltersView::default(),
             log: LogView::default(),
             dead_letters: DeadLettersView::default(),
-            cluster: crate::list::ListCursor::default(),
+            cluster: ClusterView::default(),
             window_s: 120,
             overlay: None,
             prompt: None,

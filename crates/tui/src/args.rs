@@ -53,6 +53,9 @@ pub struct Args {
     /// Play a recorded NDJSON file instead of connecting
     #[arg(long, value_name = "FILE", conflicts_with_all = ["server", "gateway", "context"])]
     pub replay: Option<PathBuf>,
+    /// Write what is received to a new NDJSON file, for --replay
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Neither read nor write what was open last time
     #[arg(long)]
     pub no_persist: bool,

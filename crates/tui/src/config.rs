@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::Settings;
 use crate::app::alerts::{Rule, default_rules};
+use crate::app::columns::{self, SUBSCRIBER_COLUMNS, SubscriberColumn};
 use crate::args::Args;
-use crate::theme::{self, Theme};
+use crate::theme::{self, Role, Theme};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -18,13 +19,19 @@ pub struct Config {
     pub mouse: bool,
     /// Rings when an alert is raised.
     pub bell: bool,
-    /// No blinking or moving that carries no data.
+    /// A notification of the desktop (OSC 9) when an alert is raised.
+    pub notify: bool,
+    /// What data changes on the screen changes once a second at most.
     pub reduced_motion: bool,
     /// Times as ages instead of a clock.
     pub relative_time: bool,
     pub per_minute: bool,
     /// Events kept on the screen, at most.
     pub events_max: usize,
+    /// Columns of the subscribers table, in this order.
+    pub columns: Vec<SubscriberColumn>,
+    /// Colours of contexts' names in the header, by context: `prod = "red"`.
+    pub context_colors: BTreeMap<String, Tint>,
     /// Actions by name, each with its keys: `quit = ["q", "ctrl-q"]`.
     pub keys: BTreeMap<String, Vec<String>>,
     pub alerts: Vec<Rule>,
@@ -37,12 +44,37 @@ impl Default for Config {
             ascii: false,
             mouse: true,
             bell: false,
+            notify: false,
             reduced_motion: false,
             relative_time: false,
             per_minute: false,
             events_max: 5000,
+            columns: SUBSCRIBER_COLUMNS.to_vec(),
+            context_colors: BTreeMap::new(),
             keys: BTreeMap::new(),
             alerts: default_rules(),
+        }
+    }
+}
+
+/// As the theme has it: the same words in every theme, so that production looks like production everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tint {
+    Red,
+    Yellow,
+    Green,
+    Cyan,
+}
+
+impl Tint {
+    #[must_use]
+    pub fn role(self) -> Role {
+        match self {
+            Self::Red => Role::Bad,
+            Self::Yellow => Role::Warn,
+            Self::Green => Role::Good,
+            Self::Cyan => Role::Context,
         }
     }
 }
@@ -66,6 +98,7 @@ impl Config {
         if config.events_max == 0 || config.events_max > EVENTS_MAX {
             return Err(format!("events_max must be 1 to {EVENTS_MAX}"));
         }
+        columns::check(&config.columns)?;
         Ok(config)
     }
 
@@ -87,6 +120,8 @@ impl Config {
             read_only: args.read_only,
             mouse: self.mouse && !args.no_mouse,
             bell: self.bell,
+            notify: self.notify,
+            columns: self.columns.clone(),
             reduced_motion: self.reduced_motion,
             relative_time: self.relative_time,
             per_minute: self.per_minute,
@@ -158,6 +193,16 @@ mod tests {
         assert!(error.contains("thme") && error.contains("theme"), "{error}");
         assert!(Config::parse("theme = \"drak\"").unwrap_err().contains("high-contrast"));
         assert!(Config::parse("[[alerts]]\nmeasure = \"x\"\nabove = 1").is_err());
+    }
+
+    #[test]
+    fn columns_and_colours_are_checked() {
+        let config = Config::parse("columns = [\"subscriber\", \"lag\"]\n[context_colors]\nprod = \"red\"").unwrap();
+        assert_eq!(config.columns, [SubscriberColumn::Subscriber, SubscriberColumn::Lag]);
+        assert_eq!(config.context_colors["prod"].role(), Role::Bad);
+        assert!(Config::parse("columns = [\"lag\"]").unwrap_err().contains("subscriber"));
+        assert!(Config::parse("columns = [\"lga\"]").unwrap_err().contains("last_ack"));
+        assert!(Config::parse("[context_colors]\nprod = \"pink\"").unwrap_err().contains("yellow"));
     }
 
     #[test]

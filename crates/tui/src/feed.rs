@@ -5,6 +5,7 @@
 
 pub mod demo;
 pub mod mailbox;
+pub mod recording;
 pub mod replay;
 pub mod server;
 
@@ -27,6 +28,8 @@ const ASKS_MAX: usize = 16;
 pub struct Feed {
     pub messages: mpsc::Receiver<Message>,
     pub mailbox: Arc<Mailbox>,
+    /// Writes down what arrives.
+    pub recorder: Option<recording::Recorder>,
     wants: watch::Sender<Wants>,
     asks: mpsc::Sender<(u64, Ask)>,
     _tasks: JoinSet<()>,
@@ -54,7 +57,7 @@ impl Feed {
         let ends = Ends { messages: messages_in, mailbox: mailbox.clone(), wants: wants_out, asks: asks_out };
         let mut tasks = JoinSet::new();
         tasks.spawn(task(ends));
-        Self { messages, mailbox, wants, asks, _tasks: tasks }
+        Self { messages, mailbox, recorder: None, wants, asks, _tasks: tasks }
     }
 
     /// Tells what the screen needs, if that changed.

@@ -8,12 +8,14 @@ use clap::Parser;
 use evs_tui::app::App;
 use evs_tui::args::Args;
 use evs_tui::config::{Config, Environment};
+use evs_tui::feed::recording::Recorder;
 use evs_tui::feed::{self, Feed};
 use evs_tui::keymap::Keymap;
 use evs_tui::persist;
 use evs_tui::run::{End, run};
 use evs_tui::target::Contexts;
 use evs_tui::terminal::Guard;
+use evs_tui::theme::Role;
 use evs_tui::{clock, demo};
 
 /// As `evs` has it: wrong usage or configuration.
@@ -42,10 +44,10 @@ fn start(args: &Args, environment: &Environment) -> Result<ExitCode, String> {
         return Ok(print(&toml::to_string_pretty(&config).map_err(|error| error.to_string())?));
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        return Err("the dashboard needs a terminal; `evs stats` and `evs subscribers list -o json` need none".into());
+        return Err("the dashboard needs a terminal; `evs top --once` and `evs stats -o json` need none".into());
     }
     if environment.term.as_deref() == Some("dumb") {
-        return Err("TERM=dumb cannot show a dashboard; `evs stats` prints the figures".into());
+        return Err("TERM=dumb cannot show a dashboard; `evs top --once` prints the figures".into());
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // One thread reads the server, one draws.
@@ -68,25 +70,49 @@ async fn dashboard(args: &Args, environment: &Environment, config: &Config, keym
     let state_path = environment.state_folder().join("tui.json");
     let mut switched: Option<String> = None;
     let mut guard: Option<Guard> = None;
+    let new = |path: &std::path::PathBuf| {
+        Recorder::new(path, clock::now_ms()).map_err(|error| format!("cannot record to {}: {error}", path.display()))
+    };
+    let mut recorder = args.record.as_ref().map(new).transpose()?;
+    let mut trouble = None;
+    let mut shown = None;
     loop {
         let mut settings = config.settings(args, environment);
         settings.contexts = contexts.names();
-        let mut feed = open(args, &contexts, switched.as_deref(), &mut settings)?;
-        let theme_at_start = settings.theme;
+        // A context that cannot be opened leaves the operator where he was.
+        let mut feed = match open(args, &contexts, switched.as_deref(), &mut settings) {
+            Err(why) if guard.is_some() && trouble.is_none() => {
+                trouble = Some(why);
+                switched.clone_from(&shown);
+                continue;
+            }
+            opened => opened?,
+        };
+        shown.clone_from(&switched);
+        settings.target_role = config.context_colors.get(&settings.target).map_or(Role::Context, |tint| tint.role());
+        let at_start = settings.clone();
         let context = settings.target.clone();
         let size = ratatui::crossterm::terminal::size().map_err(|error| error.to_string())?;
         let mut app = App::new(settings, keymap.clone(), clock::now_ms(), size);
         if !args.no_persist {
             persist::load(&state_path, &context).apply(&mut app, args.theme.is_some());
         }
+        if let Some(why) = trouble.take() {
+            app.complain(why);
+        }
+        if let Some(guard) = &mut guard {
+            guard.set_mouse(app.settings.mouse).map_err(|error| format!("terminal: {error}"))?;
+        }
+        feed.recorder = recorder.take();
         let terminal = match &mut guard {
             Some(guard) => guard,
             None => guard.insert(Guard::take(app.settings.mouse).map_err(|error| format!("terminal: {error}"))?),
         };
         assert!(!args.panic, "on purpose");
         let end = run(&mut app, terminal, &mut feed).await.map_err(|error| format!("terminal: {error}"))?;
+        recorder = feed.recorder.take();
         if !args.no_persist {
-            keep(&state_path, &context, persist::State::of(&app, theme_at_start));
+            keep(&state_path, &context, persist::State::of(&app, &at_start));
         }
         match end {
             End::SwitchContext(name) => switched = Some(name),
@@ -112,6 +138,9 @@ fn open(
     let target = contexts.target(args, switched)?;
     settings.target = target.name;
     settings.server = target.server;
+    settings.gateway = target.gateway;
+    settings.evs_flags = target.evs_flags;
+    settings.curl_flags = target.curl_flags;
     Ok(feed::server::start(target.client))
 }
 

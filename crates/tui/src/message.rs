@@ -198,6 +198,8 @@ pub enum Effect {
     },
     SetMouse(bool),
     Bell,
+    /// A notification of the desktop.
+    Notify(String),
     /// Connect to another context of the configuration.
     SwitchContext(String),
     Ask(u64, Ask),

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, Screen, nav::TABS};
+use crate::app::columns::{self, SubscriberColumn};
+use crate::app::{App, Screen, Settings, nav::TABS};
 use crate::message::Sort;
 use crate::theme::Theme;
 
@@ -28,19 +29,22 @@ pub struct State {
     /// Only if it was chosen with a key.
     theme: Option<Theme>,
     relative_time: bool,
+    /// Only if they were chosen with `:columns`.
+    columns: Option<Vec<SubscriberColumn>>,
     per_minute: bool,
 }
 
 impl State {
     #[must_use]
-    pub fn of(app: &App, theme_at_start: Theme) -> Self {
+    pub fn of(app: &App, at_start: &Settings) -> Self {
         let chosen = app.settings.theme;
         Self {
             view: app.screen().tab(),
             sort: app.subscribers.sort,
             ascending: app.subscribers.ascending,
             window_s: Some(app.window_s),
-            theme: Some(chosen).filter(|t| *t != theme_at_start && !app.settings.colorless),
+            theme: Some(chosen).filter(|t| *t != at_start.theme && !app.settings.colorless),
+            columns: Some(app.settings.columns.clone()).filter(|c| *c != at_start.columns),
             relative_time: app.settings.relative_time,
             per_minute: app.settings.per_minute,
         }
@@ -60,6 +64,9 @@ impl State {
         }
         if let (Some(theme), false, false) = (self.theme, theme_is_given, app.settings.colorless) {
             app.settings.theme = theme;
+        }
+        if let Some(columns) = self.columns.as_ref().filter(|c| columns::check(c).is_ok()) {
+            app.settings.columns.clone_from(columns);
         }
         app.settings.relative_time |= self.relative_time;
         app.settings.per_minute |= self.per_minute;
@@ -96,7 +103,6 @@ fn read(path: &Path) -> File {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::Settings;
     use crate::keymap::Keymap;
 
     #[test]
@@ -106,12 +112,14 @@ mod tests {
         let mut app = App::new(Settings::default(), Keymap::default(), 0, (80, 24));
         app.nav.go(Screen::Filters);
         app.subscribers.sort = Sort::Id;
-        let state = State::of(&app, Theme::Auto);
+        app.settings.columns = columns::parse("subscriber,lag").unwrap();
+        let state = State::of(&app, &Settings::default());
         save(&path, "prod", state.clone()).unwrap();
         assert_eq!(load(&path, "prod"), state);
         assert_eq!(load(&path, "dev"), State::default());
         let mut again = App::new(Settings::default(), Keymap::default(), 0, (80, 24));
         state.apply(&mut again, false);
+        assert_eq!(again.settings.columns, app.settings.columns);
         assert_eq!((again.screen(), again.subscribers.sort), (&Screen::Filters, Sort::Id));
         std::fs::write(&path, "{").unwrap();
         assert_eq!(load(&path, "prod"), State::default());

@@ -21,6 +21,8 @@ use crate::view::{Hits, view};
 
 /// Between pictures that only data asks for.
 const FRAME: Duration = Duration::from_millis(66);
+/// The same for those who asked for less motion.
+const CALM_FRAME: Duration = Duration::from_secs(1);
 /// Between pictures while keys come: a held key must not fill the terminal's pipe.
 const KEY_FRAME: Duration = Duration::from_millis(20);
 /// Ages and countdowns move on.
@@ -62,6 +64,7 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
     let mut screen =
         Screen { hits: Hits::default(), drawn: Instant::now(), due: None, last_click: None, scrolled: None };
     screen.draw(app, guard)?;
+    let frame = if app.settings.reduced_motion { CALM_FRAME } else { FRAME };
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let effects = tokio::select! {
@@ -94,18 +97,24 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
                 if n == 0 {
                     return Ok(End::Quit);
                 }
-                screen.want(FRAME);
+                screen.want(frame);
                 app.update(Message::Tick(clock::now_ms()));
-                batch.drain(..).flat_map(|message| app.update(message)).collect()
+                batch.drain(..).flat_map(|message| {
+                    record(app, feed, &message);
+                    app.update(message)
+                }).collect()
             }
             // While a draw is due it takes the events; waiting for each would wake the loop thousands of times.
             () = feed.mailbox.arrived(), if screen.due.is_none() => {
-                screen.want(FRAME);
+                screen.want(frame);
                 Vec::new()
             }
             _ = clock_ticks.tick() => {
                 app.update(Message::Tick(clock::now_ms()));
-                screen.want(FRAME);
+                if feed.recorder.as_mut().is_some_and(|recorder| recorder.flush().is_err()) {
+                    stop_recording(app, feed);
+                }
+                screen.want(frame);
                 Vec::new()
             }
         };
@@ -128,7 +137,20 @@ async fn due(at: Option<Instant>) {
     }
 }
 
-fn take_events(app: &mut App, feed: &Feed) -> Vec<Effect> {
+fn record(app: &mut App, feed: &mut Feed, message: &Message) {
+    if let (Message::Feed(message), Some(recorder)) = (message, &mut feed.recorder)
+        && recorder.put(message, clock::now_ms()).is_err()
+    {
+        stop_recording(app, feed);
+    }
+}
+
+fn stop_recording(app: &mut App, feed: &mut Feed) {
+    feed.recorder = None;
+    app.complain("the recording ended: its file cannot be written");
+}
+
+fn take_events(app: &mut App, feed: &mut Feed) -> Vec<Effect> {
     app.update(Message::Tick(clock::now_ms()));
     let Some(taken) = feed.mailbox.take() else { return Vec::new() };
     let mut effects = Vec::new();
@@ -137,7 +159,9 @@ fn take_events(app: &mut App, feed: &Feed) -> Vec<Effect> {
             effects.extend(app.update(Message::Feed(FeedMessage::Dropped(taken.query.clone(), dropped, by))));
         }
     }
-    effects.extend(app.update(Message::Feed(FeedMessage::Events(taken.query, taken.events))));
+    let events = Message::Feed(FeedMessage::Events(taken.query, taken.events));
+    record(app, feed, &events);
+    effects.extend(app.update(events));
     effects
 }
 
@@ -241,8 +265,12 @@ fn perform(
             guard.forget()?;
             screen.want(Duration::ZERO);
         }
-        Effect::Copy(text) => guard.copy(&text)?,
+        Effect::Copy(text) => {
+            guard.copy(&text)?;
+            crate::clipboard::copy(&text);
+        }
         Effect::Bell => guard.bell()?,
+        Effect::Notify(text) => guard.notify(&text)?,
         Effect::SetMouse(on) => guard.set_mouse(on)?,
         Effect::Write { name, lines } => {
             let told = write(&name, &lines);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::args::Args;
 use crate::config::Environment;
+use crate::format::shell_quote;
 
 const SERVER_DEFAULT: &str = "http://localhost:8001";
 
@@ -34,6 +35,10 @@ pub struct Target {
     /// The context's name, or the address.
     pub name: String,
     pub server: String,
+    pub gateway: String,
+    /// What makes `evs` talk to the same server, as [`crate::app::Settings`] has them; and curl.
+    pub evs_flags: String,
+    pub curl_flags: String,
     pub client: Client,
 }
 
@@ -94,6 +99,14 @@ impl Contexts {
             .filter(|_| flags)
             .or_else(|| profile.token_file.clone())
             .or_else(|| self.defaults.token_file.clone());
+        let curl_flags = match (args.token.is_some() && flags, &token_file) {
+            (true, _) => " -H \"Authorization: Bearer $EVS_TOKEN\"".to_owned(),
+            (false, Some(file)) => {
+                let file = shell_quote(&file.to_string_lossy());
+                format!(" -H \"Authorization: Bearer $(cat {file})\"")
+            }
+            (false, None) => String::new(),
+        };
         config.token = match (args.token.clone().filter(|_| flags), token_file) {
             (Some(token), _) => Some(Token::Text(token)),
             (None, Some(file)) => Some(Token::File(file)),
@@ -101,9 +114,31 @@ impl Contexts {
         };
         let address = config.server_url.to_string();
         let short = address.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/');
+        let gateway = config.gateway_url.to_string().trim_end_matches('/').to_owned();
+        let evs_flags = if is_given {
+            let token =
+                args.token_file.as_ref().map(|f| format!(" --token-file {}", shell_quote(&f.to_string_lossy())));
+            format!(
+                " --server {} --gateway {}{}",
+                shell_quote(address.trim_end_matches('/')),
+                shell_quote(&gateway),
+                token.unwrap_or_default()
+            )
+        } else {
+            // The current context is the one that `evs` takes by itself.
+            let other = name.as_ref().filter(|name| Some(*name) != self.current_context.as_ref());
+            other.map(|name| format!(" --context {}", shell_quote(name))).unwrap_or_default()
+        };
         let label = name.filter(|_| !is_given).unwrap_or_else(|| short.to_owned());
         let client = Client::new(config).map_err(|error| error.to_string())?;
-        Ok(Target { name: label, server: address.trim_end_matches('/').to_owned(), client })
+        Ok(Target {
+            name: label,
+            server: address.trim_end_matches('/').to_owned(),
+            gateway,
+            evs_flags,
+            curl_flags,
+            client,
+        })
     }
 }
 
@@ -117,6 +152,26 @@ mod tests {
         let text = "current_context = \"prod\"\noutput = \"json\"\n[contexts.prod]\nserver = \"https://evs.example\"\n\
                     gateway = \"https://ws.example\"\n[contexts.dev]\nserver = \"localhost:9001\"\n";
         Contexts::parse(text, Path::new("config.toml")).unwrap()
+    }
+
+    #[test]
+    fn commands_for_a_shell_name_the_server_only_where_they_must() {
+        let flags = |args: &[&str], switched| {
+            let args = Args::parse_from(["evs-tui"].iter().chain(args));
+            let target = contexts().target(&args, switched).unwrap();
+            (target.evs_flags, target.curl_flags)
+        };
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(flags(&[], None), pair("", ""));
+        assert_eq!(flags(&[], Some("dev")), pair(" --context dev", ""));
+        let file = "/run/a token";
+        assert_eq!(
+            flags(&["--server", "x:1", "--token-file", file], None),
+            pair(
+                " --server http://x:1 --gateway http://x:3 --token-file '/run/a token'",
+                " -H \"Authorization: Bearer $(cat '/run/a token')\""
+            )
+        );
     }
 
     #[test]

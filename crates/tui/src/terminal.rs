@@ -104,6 +104,17 @@ impl Guard {
         out.flush()
     }
 
+    /// A notification of the desktop, by terminals that know OSC 9; others ignore it.
+    ///
+    /// # Errors
+    /// If the terminal does not take it.
+    pub fn notify(&mut self, text: &str) -> io::Result<()> {
+        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+        let mut out = io::stdout();
+        write!(out, "\x1b]9;evs: {clean}\x07")?;
+        out.flush()
+    }
+
     /// # Errors
     /// If the terminal does not take it.
     pub fn bell(&mut self) -> io::Result<()> {

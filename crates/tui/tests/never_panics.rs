@@ -111,7 +111,7 @@ fn selection_is_valid(app: &App) -> bool {
         }
         Screen::Cluster => {
             let rows: Vec<String> = app.instance_rows().iter().map(|i| i.id.clone()).collect();
-            on(app.cluster.selected.as_ref(), &rows)
+            on(app.cluster.instances.selected.as_ref(), &rows)
         }
     }
 }

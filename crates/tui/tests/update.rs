@@ -1,6 +1,8 @@
 //! What keys and messages do to the model: tables of keys and what is true afterwards.
 
 use evs_api::dead_letters::DeadLetter;
+use evs_api::stats::Stats;
+use evs_tui::app::alerts::{Measure, Rule};
 use evs_tui::app::{App, Overlay, Screen, Settings};
 use evs_tui::demo::stage::Stage;
 use evs_tui::message::{
@@ -247,11 +249,51 @@ fn copying_writing_and_leaving_are_effects() {
     let Some(Effect::Write { lines, .. }) = stage.effects.pop() else { panic!("nothing written") };
     assert_eq!(lines.len(), 2, "the marked rows");
     stage.press("c");
-    assert_eq!(stage.effects.pop(), Some(Effect::Copy("evs tail --all".into())));
+    assert_eq!(stage.effects.pop(), Some(Effect::Copy("evs tail".into())));
     stage.press("ctrl-z q");
     assert_eq!(stage.effects, [Effect::Suspend, Effect::Quit]);
     stage.press("w \"x\" ctrl-c");
     assert_eq!(stage.effects.pop(), Some(Effect::Quit), "ctrl-c leaves from anywhere");
+}
+
+#[test]
+fn columns_are_chosen_by_a_command() {
+    let mut stage = stage();
+    stage.press("2 : \"columns subscriber,la\" tab");
+    assert_eq!(stage.app.prompt.as_ref().unwrap().input.text(), "columns subscriber,lag");
+    stage.press("enter");
+    assert_eq!(stage.app.settings.columns.len(), 2);
+    stage.press(": \"columns lag\" enter");
+    assert!(stage.app.toast.as_ref().unwrap().bad && stage.app.settings.columns.len() == 2);
+    stage.press(": \"columns all\" enter");
+    assert_eq!(stage.app.settings.columns.len(), 12);
+}
+
+#[test]
+fn an_alert_rings_and_notifies_if_asked_to() {
+    let rule = Rule { measure: Measure::DeadLetters, above: 0.0, for_s: 0 };
+    let settings = Settings { bell: true, notify: true, alerts: vec![rule], ..Settings::default() };
+    let mut stage = Stage::new(settings, (120, 40));
+    let stats = Stats { dead_letters_total: 3, ..Stats::default() };
+    stage.send(Message::Feed(FeedMessage::Stats(Box::new(stats.clone()))));
+    stage.send(Message::Feed(FeedMessage::Stats(Box::new(stats))));
+    let told = "localhost:8001: 3 dead letters".to_owned();
+    assert_eq!(stage.effects, [Effect::Bell, Effect::Notify(told)], "once");
+}
+
+#[test]
+fn every_pane_of_the_cluster_has_a_cursor() {
+    let mut stage = stage();
+    let copied = |stage: &mut Stage, keys: &str| {
+        stage.press(keys);
+        match stage.effects.pop() {
+            Some(Effect::Copy(text)) => text,
+            other => panic!("{keys}: {other:?}"),
+        }
+    };
+    assert_eq!(copied(&mut stage, "7 down y"), stage.app.instance_rows()[1].id);
+    assert_eq!(copied(&mut stage, "tab down down y"), "2");
+    assert_eq!(copied(&mut stage, "tab G y"), stage.app.shard_rows().last().unwrap().epoch);
 }
 
 #[test]

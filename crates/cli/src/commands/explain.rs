@@ -10,7 +10,7 @@ Examples:
   evs explain user_1 0:1234
   evs explain user_1 f893a2ee-fb32-455e-b1c1-8690ee42c90b")]
 pub(crate) struct Args {
-    #[arg(value_name = "SUBSCRIBER")]
+    #[arg(value_name = "SUBSCRIBER", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
     subscriber: String,
     /// A position (partition:offset) or an event's id
     #[arg(value_name = "EVENT")]

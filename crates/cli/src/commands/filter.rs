@@ -84,7 +84,7 @@ pub(crate) struct CreateArgs {
 #[derive(Args, Debug)]
 pub(crate) struct ListArgs {
     /// Only those of this subscriber
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
     subscriber: Option<String>,
     /// At most this many; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]

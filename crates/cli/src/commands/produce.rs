@@ -77,9 +77,9 @@ pub(crate) struct Args {
     /// Give up after this many refused events
     #[arg(long, value_name = "N", value_parser = quantity::count, default_value = "100", help_heading = "Sending")]
     max_errors: u64,
-    /// Give up when the server has been out of reach for this long
-    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, default_value = "30s", help_heading = "Sending")]
-    give_up_after: Duration,
+    /// Give up when the server has been out of reach for this long [default: at once if it was never there, else 30s]
+    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, help_heading = "Sending")]
+    give_up_after: Option<Duration>,
     /// Write to Kafka itself instead of through the server
     #[cfg(feature = "kafka")]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Kafka")]
@@ -92,6 +92,23 @@ pub(crate) struct Args {
     #[cfg(feature = "kafka")]
     #[arg(short = 'X', value_name = "NAME=VALUE", requires = "brokers", help_heading = "Kafka")]
     property: Vec<String>,
+}
+
+/// How long a server that cannot be reached is waited for.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Before it has ever answered: probably nobody started it, or the address is wrong.
+    at_first: Duration,
+    /// Once it has answered: it will come back.
+    later: Duration,
+}
+
+impl Patience {
+    const LATER: Duration = Duration::from_secs(30);
+
+    fn of(given: Option<Duration>) -> Self {
+        Self { at_first: given.unwrap_or_default(), later: given.unwrap_or(Self::LATER) }
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -122,7 +139,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<ExitStatus, Failure> {
         duration: args.duration,
         lanes: usize::from(args.in_flight),
         max_errors: args.max_errors,
-        give_up_after: args.give_up_after,
+        patience: Patience::of(args.give_up_after),
     };
     if app.global.dry_run {
         return show(app, source, &plan).await;
@@ -155,7 +172,9 @@ async fn sink(app: &App, _args: &Args) -> Result<sink::Sink, Failure> {
 async fn sink(app: &App, args: &Args) -> Result<sink::Sink, Failure> {
     match &args.brokers {
         Some(brokers) => {
-            let kafka = kafka::Kafka::connect(brokers, &args.topic, &args.property, args.give_up_after).await?;
+            let kafka =
+                kafka::Kafka::connect(brokers, &args.topic, &args.property, Patience::of(args.give_up_after).later)
+                    .await?;
             Ok(sink::Sink::Kafka(kafka))
         }
         None => Ok(sink::Sink::Rest(rest::Rest::new(app.client()?))),

@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// Only events that also match this
     #[arg(short, long = "where", value_name = "EXPR")]
     where_: Option<String>,
+    /// Only events of these types
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    types: Vec<String>,
     /// The events as they were published, one a line, and nothing else
     #[arg(long)]
     raw: bool,
@@ -71,15 +74,26 @@ pub(crate) struct Args {
     wait: bool,
 }
 
-pub(crate) async fn run(app: &App, args: Args) -> Result<ExitStatus, Failure> {
+pub(crate) async fn run(app: &App, mut args: Args) -> Result<ExitStatus, Failure> {
     if let Some(where_) = &args.where_ {
         evs_core::filter::parse_where(where_)
             .map_err(|error| Failure::new(ExitStatus::Rejected, format!("where: {}", error.render(where_))))?;
     }
+    args.where_ = condition(&args.types, args.where_.take());
     match &args.subscriber {
         Some(subscriber) => follow_subscriber(app, &args, subscriber).await,
         None => follow_all(app, &args).await,
     }
+}
+
+/// Both, in the language of filters.
+fn condition(types: &[String], where_: Option<String>) -> Option<String> {
+    if types.is_empty() {
+        return where_;
+    }
+    let types: Vec<String> = types.iter().map(|it| serde_json::Value::from(it.as_str()).to_string()).collect();
+    let types = format!("event_type in [{}]", types.join(", "));
+    Some(where_.map_or_else(|| types.clone(), |where_| format!("{types} && ({where_})")))
 }
 
 fn options(args: &Args) -> Result<Options, Failure> {
@@ -395,6 +409,14 @@ mod tests {
         let mut stream = anstream::StripStream::new(&mut out);
         stream.write_all(text.as_bytes()).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn types_and_a_condition_are_one_condition() {
+        assert_eq!(condition(&[], None), None);
+        let both = condition(&["a".into(), "b\"c".into()], Some("n > 1 || n < 0".into())).unwrap();
+        assert_eq!(both, r#"event_type in ["a", "b\"c"] && (n > 1 || n < 0)"#);
+        assert!(evs_core::filter::parse_where(&both).is_ok());
     }
 
     #[test]

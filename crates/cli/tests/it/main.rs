@@ -6,6 +6,7 @@ mod examples;
 mod filters;
 #[cfg(feature = "test-services")]
 mod kafka;
+mod live;
 mod produce;
 mod talk;
 mod tokens;
@@ -30,7 +31,12 @@ impl Ran {
 
 /// A home of its own, without the variables of whoever runs the tests.
 pub(crate) fn command(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_evs"));
+    program(env!("CARGO_BIN_EXE_evs"), home)
+}
+
+/// The same for another program, such as a shell.
+pub(crate) fn program(name: &str, home: &Path) -> Command {
+    let mut command = Command::new(name);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("EVS_") {
             command.env_remove(name);

@@ -7,9 +7,11 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `meta` | epoch, fold position, top, bytes, filter version, and which process of which node made the epoch |
+//! | `meta` | epoch, fold position, top, bytes, filter version, slots, turns, and which process of which node made the epoch |
 //! | `epochs` | ordinal of an epoch -> epoch, so that an ack needs two bytes for it |
-//! | `checkpoints` | per partition: owner and next offset |
+//! | `checkpoints` | per partition: owner, first and next offset |
+//! | `turns` | the newest connections, with ids 0-(turn): slot and consumer |
+//! | `here:<gateway>`, `heres` | who is connected at a gateway, for fifteen seconds; the gateways by their last word |
 //! | `log`, `sizes` | the entries with ids 0-1, 0-2…, and the bytes of each |
 //! | `base` | 6 bytes a slot, big endian: how many of its routes are folded |
 //! | `acked` | 22 bytes a slot: minimum ack, ordinal of its epoch, last ack, last seen, flags |

@@ -14,6 +14,7 @@ use super::connection::Connection;
 use crate::metrics::Metrics;
 use crate::ports::DeliveryQueue;
 use crate::ports::delivery_queue::Ack;
+use crate::reader::attached::End;
 
 /// Acks in one call: about a millisecond of the store (measured for Redis).
 const CALL_ACKS_MAX: usize = 250;
@@ -56,7 +57,7 @@ impl AckBook {
     }
 
     /// Waits until nothing of a slot is unwritten: the consumer that comes back finds where it was.
-    pub(super) async fn settle(&self, shard: Shard, slot: Slot) {
+    pub(super) async fn settle(self: &Arc<Self>, shard: Shard, slot: Slot) {
         let waiting = self
             .moved
             .lock()
@@ -64,7 +65,9 @@ impl AckBook {
             .iter()
             .any(|connection| connection.attached.slot == slot && connection.attached.shard == shard);
         if waiting {
-            self.flush().await;
+            // A client that hangs up during its handshake must not take the acks of all others with it.
+            let book = self.clone();
+            let _ = tokio::spawn(async move { book.flush().await }).await;
         } else {
             // A flush that has begun may hold it.
             drop(self.flushing.lock().await);
@@ -95,8 +98,8 @@ impl AckBook {
         for connection in moved {
             connection.unflushed.store(false, Ordering::Release);
             let Some(consumer) = connection.attached.consumer.clone() else { continue };
-            // Its position was set by somebody else meanwhile.
-            if connection.attached.ending().is_some() {
+            // Its position was set by somebody else meanwhile, or there is none any more.
+            if matches!(connection.attached.ending(), Some(End::Moved | End::Gone)) {
                 continue;
             }
             let (epoch, seq) = {

@@ -129,6 +129,10 @@ impl Wish {
             (_, Some(from)) => from,
             _ => Begin::Stored,
         };
+        if matches!(wish.begin, Begin::After(_)) {
+            // An event source repeats its address when it comes back: the past was told up to its cursor.
+            wish.since_ms = None;
+        }
         Ok(wish)
     }
 }

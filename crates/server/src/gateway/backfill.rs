@@ -81,9 +81,11 @@ struct Part {
 
 impl Backfill {
     async fn begin(app: &App, connection: &Connection, history: History) -> Result<Self, Ended> {
+        // The ends before the filters: a filter that becomes active in between is asked about what lies below them.
+        let ranges = asked(app, || app.log.partitions()).await?;
         let filters = filters(app, &connection.subscriber).await?;
         let mut parts = Vec::new();
-        for range in asked(app, || app.log.partitions()).await? {
+        for range in ranges {
             let from = match &history {
                 History::Since(since_ms) => asked(app, || app.log.offset_at(range.partition, *since_ms)).await?,
                 History::After(cursor) => {

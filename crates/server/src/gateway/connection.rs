@@ -161,9 +161,10 @@ impl Connection {
         match self.format() {
             Format::WebSocket => encode::put_frame(out, Format::WebSocket, frame, None),
             Format::EventStream => {
-                // Each id is a position, so a client that reconnects goes on after a gap or a marker too.
-                let cursor = state.session.cursor().to_string();
-                encode::put_frame(out, Format::EventStream, frame, Some(&cursor));
+                // Each id is a position, so a client that reconnects goes on after a gap or a marker too; but not past
+                // what a backfill has still to bring.
+                let cursor = (state.feed != Feed::Backfill).then(|| state.session.cursor().to_string());
+                encode::put_frame(out, Format::EventStream, frame, cursor.as_deref());
             }
         }
     }
@@ -218,6 +219,7 @@ impl Connection {
         loop {
             if !matches!(tokio::time::timeout(patience, self.sink.writable()).await, Ok(Ok(()))) {
                 self.dispatcher.metrics.closed_slow.inc();
+                self.dispatcher.journal.slow(&self, self.dispatcher.clock.now_ms());
                 self.sink.shutdown();
                 return;
             }

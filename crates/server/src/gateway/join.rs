@@ -133,7 +133,12 @@ impl Gateway {
         if history.is_none() && !hot.unwrap_or(false) && resume.next <= floor.min(attached.base) {
             resume.resumed = Resumed::Gap;
         }
-        Ok(Found { record, attached, resume, history, top, generation })
+        // Last of all: an attach that comes to nothing must not end the connection that there is.
+        let turn = match &wish.consumer {
+            Some(consumer) => self.app.queue.take_turn(shard, slot, consumer).await?,
+            None => 0,
+        };
+        Ok(Found { record, attached, resume, history, top, generation, turn })
     }
 
     /// The queue has another life than the cursor. What it dropped since, because others had acked it, the event log
@@ -170,7 +175,7 @@ impl Gateway {
     }
 
     fn joining(&self, ask: Ask, found: Found) -> Joining {
-        let Found { record, attached, resume, history, top, generation } = found;
+        let Found { record, attached, resume, history, top, generation, turn } = found;
         let acking = ask.acking();
         let Ask { subject, subscriber, internal: _, wish, speaks: _ } = ask;
         let sent = Seq(resume.next.0 - 1);
@@ -182,7 +187,7 @@ impl Gateway {
                 record.shard,
                 record.slot,
                 wish.consumer,
-                (attached.state.epoch, attached.turn),
+                (attached.state.epoch, turn),
                 sent,
             ),
             acking,
@@ -219,6 +224,7 @@ struct Found {
     history: Option<History>,
     top: Seq,
     generation: u64,
+    turn: u64,
 }
 
 impl Joining {
@@ -287,7 +293,11 @@ impl Joining {
         }
         self.dispatcher.journal.connected(&connection, now_ms);
         if let Some(history) = self.history {
-            self.gateway.tasks.spawn(backfill::run(app.clone(), connection.clone(), history));
+            let (app, connection, turns) = (app.clone(), connection.clone(), self.gateway.backfills.clone());
+            self.gateway.tasks.spawn(async move {
+                let _turn = turns.acquire().await;
+                backfill::run(app, connection, history).await;
+            });
         }
         connection
     }

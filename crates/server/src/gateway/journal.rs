@@ -1,4 +1,5 @@
-//! What the operator's log hears of connections: named consumers only, and never so much that it hides the rest.
+//! What the operator's log hears of connections: of unnamed consumers only that they went, and never so much that it
+//! hides the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -24,25 +25,30 @@ impl Journal {
     }
 
     pub(super) fn connected(&self, connection: &Connection, now_ms: i64) {
-        self.note(connection, now_ms, "connected", "connected");
+        // Consumers with a name of their own are few and known to somebody.
+        if connection.attached.consumer.as_ref().is_some_and(|name| name.as_str() != "default") {
+            self.note(connection, now_ms, Level::Info, "connected", "connected");
+        }
     }
 
     pub(super) fn disconnected(&self, connection: &Connection, now_ms: i64) {
-        self.note(connection, now_ms, "disconnected", "went away");
+        self.note(connection, now_ms, Level::Info, "disconnected", "went away");
     }
 
-    /// Consumers with a name of their own are few and known to somebody.
-    fn note(&self, connection: &Connection, now_ms: i64, kind: &str, what: &str) {
-        let Some(consumer) = connection.attached.consumer.as_ref().filter(|name| name.as_str() != "default") else {
-            return;
-        };
+    /// It took nothing for too long.
+    pub(super) fn slow(&self, connection: &Connection, now_ms: i64) {
+        self.note(connection, now_ms, Level::Warn, "slow", "took nothing for too long and was closed; its queue stays");
+    }
+
+    fn note(&self, connection: &Connection, now_ms: i64, level: Level, kind: &str, what: &str) {
+        let Some(consumer) = &connection.attached.consumer else { return };
         // Two threads at the turn of a second may both begin it: a few entries more, which is no harm.
         if self.second.swap(now_ms / 1000, Ordering::Relaxed) != now_ms / 1000 {
             self.written.store(0, Ordering::Relaxed);
         }
         if self.written.fetch_add(1, Ordering::Relaxed) < PER_SECOND_MAX {
             let subscriber = Some(connection.subscriber.as_str());
-            self.oplog.write(Level::Info, kind, subscriber, format!("consumer {consumer} {what}"));
+            self.oplog.write(level, kind, subscriber, format!("consumer {consumer} {what}"));
         }
     }
 }

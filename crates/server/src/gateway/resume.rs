@@ -125,7 +125,6 @@ mod tests {
             acked: Seq(acked),
             lost: Seq(lost),
             base: Seq(0),
-            turn: 1,
         }
     }
 

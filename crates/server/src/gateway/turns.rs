@@ -1,4 +1,5 @@
-//! A consumer that connects at another gateway ends its older connection at this one. Attaches of a shard are numbered
+//! What gateways know of each other: who is connected, and which connection of a consumer is the newest. A consumer that
+//! connects at another gateway ends its older connection at this one. Attaches of a shard are numbered
 //! by the queue, so that all gateways agree on which is the newest.
 
 use std::time::Duration;
@@ -8,16 +9,20 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::ports::PortResult;
+use crate::ports::delivery_queue::Present;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const PAGE: usize = 1_000;
 
+/// Who is here is told once in so many looks: three times within its time to live.
+const TELL_LOOKS: u64 = 10;
+
 /// Looks until the process stops. While the queue does not answer, connections stay as they are.
 pub(super) async fn watch(app: App, shard: Shard) {
     // No consumer has connected here so far.
     let mut seen = u64::MAX;
-    loop {
+    for number in 0.. {
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = sleep(LOOK_EVERY) => {}
@@ -25,7 +30,19 @@ pub(super) async fn watch(app: App, shard: Shard) {
         if let Err(error) = look(&app, shard, &mut seen).await {
             tracing::debug!(%error, %shard, "connections at other gateways could not be looked for");
         }
+        if number % TELL_LOOKS == 0
+            && let Err(error) = tell(&app, shard).await
+        {
+            tracing::debug!(%error, %shard, "the other processes could not be told who is here");
+        }
     }
+}
+
+async fn tell(app: &App, shard: Shard) -> PortResult<()> {
+    let presences = app.readers.attached().presences().into_iter().filter(|(of, ..)| *of == shard);
+    let present =
+        presences.map(|(_, slot, presence)| Present { slot, connections: presence.connections, live: presence.live });
+    app.queue.tell_presence(shard, &app.instance, &present.collect::<Vec<_>>()).await
 }
 
 /// `seen` is the turn up to which all is known; a connection that was added meanwhile is compared with all after its own.

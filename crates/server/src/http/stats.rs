@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use evs_api::error::Problem;
-use evs_api::stats::{IndexStats, InstanceStats, PartitionStats, ShardStats, Stats};
+use evs_api::stats::{InstanceStats, PartitionStats, ShardStats, Stats};
 use evs_core::Shard;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
@@ -39,8 +39,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 pub(super) struct StatsFeed {
     made: Mutex<Option<(Instant, Arc<Stats>)>>,
     events_in: Rate,
-    deliveries: Rate,
-    deliveries_sent: Rate,
+    rates: instances::Rates,
 }
 
 /// Read the statistics
@@ -99,40 +98,36 @@ async fn collect(api: &Api) -> PortResult<Stats> {
     let rows = api.subscribers.rows(app).await?;
     let reports = instances::by_process(app.filters.reports().await?);
     // Our own count is newer than our report.
-    let elsewhere = reports.iter().filter(|report| *report.id != *app.instance);
-    let connections = elsewhere.map(|report| report.connections).sum::<u64>() + positive(metrics.connections.get());
-    let (events_in, deliveries, sent) =
-        (metrics.events_in.get(), metrics.deliveries.get(), metrics.deliveries_sent.get());
+    let elsewhere = || reports.iter().filter(|report| *report.id != *app.instance);
+    let counts = elsewhere().fold(instances::counts(app, &feed.rates), |sum, report| sum.with(&report.counts));
+    let connections = elsewhere().map(|report| report.connections).sum::<u64>() + positive(metrics.connections.get());
+    let partitions = partitions(app).await?;
+    // Whoever has written them: producers need not come through our API.
+    let logged = partitions.iter().map(|partition| partition.high).sum();
     Ok(Stats {
         time_ms: now_ms,
         uptime_s: (now_ms - app.started_ms).max(0) as f64 / 1000.0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode(app).to_owned(),
-        events_in_total: events_in,
-        events_matched_total: metrics.events_matched.get(),
-        deliveries_total: deliveries,
-        deliveries_sent_total: sent,
-        acks_total: metrics.acks.get(),
-        events_in_per_s: feed.events_in.tick(events_in, now_ms),
-        deliveries_per_s: feed.deliveries.tick(deliveries, now_ms),
-        deliveries_sent_per_s: feed.deliveries_sent.tick(sent, now_ms),
-        latency: metrics.latency(),
+        events_in_total: counts.events_in,
+        events_matched_total: counts.events_matched,
+        deliveries_total: counts.deliveries,
+        deliveries_sent_total: counts.deliveries_sent,
+        acks_total: counts.acks,
+        events_in_per_s: feed.events_in.tick(logged, now_ms),
+        deliveries_per_s: counts.deliveries_per_s,
+        deliveries_sent_per_s: counts.deliveries_sent_per_s,
+        latency: counts.latency,
         connections,
         subscribers: rows.len() as u64,
         subscribers_behind: rows.iter().filter(|row| row.lag() > 0).count() as u64,
         filters: rows.iter().map(|row| u64::from(row.filters())).sum(),
         filter_version: app.filters.version().await?.0,
-        gaps_total: metrics.gaps.get(),
-        dropped_total: metrics.expired.get(),
-        dead_letters_total: metrics.dead_letters.get(),
-        index: IndexStats {
-            filters: positive(metrics.filters.get()),
-            classes: positive(metrics.index_classes.get()),
-            unindexable_filters: positive(metrics.filters_unindexable.get()),
-            candidates_per_match: metrics.candidates_per_match(),
-            memory_bytes: positive(metrics.index_memory_bytes.get()),
-        },
-        partitions: partitions(app).await?,
+        gaps_total: counts.gaps,
+        dropped_total: counts.dropped,
+        dead_letters_total: counts.dead_letters,
+        index: counts.index,
+        partitions,
         shards: shards(app, &rows).await?,
         instances: reports.into_iter().map(instance).collect(),
     })
@@ -180,7 +175,7 @@ async fn shards(app: &App, rows: &[Row]) -> PortResult<Vec<ShardStats>> {
 }
 
 fn instance(report: InstanceReport) -> InstanceStats {
-    let InstanceReport { id, roles, filter_version, connections, uptime_s, problem, age_s } = report;
+    let InstanceReport { id, roles, filter_version, connections, uptime_s, problem, counts: _, age_s } = report;
     let healthy = problem.is_none() && age_s < INSTANCE_TTL_S;
     InstanceStats { id, roles, healthy, problem, filter_version, connections, uptime_s, age_s }
 }

@@ -42,7 +42,8 @@ async fn revoke(
         let detail = format!("jti must have 1 to {JTI_BYTES_MAX} bytes and no control characters");
         return Err(ApiError::refused("invalid_jti", detail));
     }
-    if app.filters.notices(now_ms).await?.len() >= NOTICES_MAX {
+    let told = app.filters.notices(now_ms).await?;
+    if told.iter().filter(|(key, _)| Notice::is_revocation(key)).count() >= NOTICES_MAX {
         let detail = format!("{NOTICES_MAX} tokens are revoked already; they go as they expire");
         return Err(ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "too_many_revocations", detail));
     }

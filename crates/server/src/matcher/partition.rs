@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evs_core::index::{IndexReader, Match, Scratch};
 use evs_core::log::EntryBuilder;
-use evs_core::{Epoch, FilterVersion, Offset, Partition, Shard, Trace, limits};
+use evs_core::{Epoch, FilterId, FilterVersion, Offset, Partition, Shard, Trace, limits};
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
@@ -56,6 +56,7 @@ pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, b
         batches,
         scratch: Scratch::default(),
         matches: Vec::new(),
+        hits: Vec::new(),
         chains: Vec::new(),
         expected: Offset(0),
         worked: false,
@@ -90,6 +91,8 @@ struct Task {
     batches: mpsc::Receiver<LogBatch>,
     scratch: Scratch,
     matches: Vec<Match>,
+    /// The filters that matched in the batch, reused.
+    hits: Vec<FilterId>,
     chains: Vec<Chain>,
     /// Where the next batch must begin; others are left over from before a restart.
     expected: Offset,
@@ -103,14 +106,14 @@ impl Task {
         if let Err(end) = self.claim().await {
             return end;
         }
-        let mut idle = tokio::time::interval(CATCH_UP);
-        idle.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // A backlog must not keep it from being due, so its time goes before the next batch.
+        let mut due = tokio::time::interval(CATCH_UP);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut committed = self.expected;
         loop {
             let batch = tokio::select! {
                 biased;
-                batch = self.batches.recv() => batch,
-                _ = idle.tick() => {
+                _ = due.tick() => {
                     match self.catch_up().await {
                         Ok(()) => {}
                         Err(end) => return end,
@@ -121,6 +124,7 @@ impl Task {
                     }
                     continue;
                 }
+                batch = self.batches.recv() => batch,
             };
             let Some(batch) = batch else {
                 // The last word of this claim; what fails here is done again by the next owner.
@@ -288,6 +292,8 @@ impl Task {
                 }
                 Some(minimum) => self.refresh(minimum).await?,
             }
+            // What was quiet with the old filters need not be with the new ones: all of it is matched again.
+            self.chains.iter_mut().for_each(|chain| chain.quiet = None);
             // A quiet stretch was matched with old filters as well: match it again from its start.
             if let Some(start) = self.chains.iter().filter(|chain| chain.next < from).map(|chain| chain.next).min() {
                 self.rematch(start, from).await?;
@@ -338,7 +344,7 @@ impl Task {
             .map(|chain| EntryBuilder::new(chain.epoch, self.partition, chain.next, now_ms))
             .collect();
         let mut matched = 0;
-        let mut activity = self.shared.activity.batch(now_ms);
+        self.hits.clear();
         let before = (self.scratch.candidates, self.scratch.matches);
         let (mut cut, mut spans) = (None, Vec::new());
         for (number, logged) in events.iter().enumerate() {
@@ -369,12 +375,14 @@ impl Task {
                 full |= builder.routes_len() >= limits::ENTRY_ROUTES_MAX / 4
                     || builder.body_bytes() >= limits::ENTRY_BYTES_MAX;
             }
-            activity.count(&self.matches);
+            self.hits.extend(self.matches.iter().map(|found| found.filter));
             if full {
                 cut = Some((number + 1, Offset(logged.offset.0 + 1)));
                 break;
             }
         }
+        // Under one lock, which the other partitions' tasks share, so not for longer than it takes to count.
+        self.shared.activity.count(&self.hits, now_ms);
         self.shared.app.metrics.events_matched.inc_by(matched);
         self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before.0);
         self.shared.app.metrics.match_matches.inc_by(self.scratch.matches - before.1);
@@ -393,10 +401,11 @@ impl Task {
 
     /// Moves checkpoints that stood still for want of matches, and looks for a new epoch.
     async fn catch_up(&mut self) -> Result<(), End> {
-        for at in 0..self.chains.len() {
-            let chain = &self.chains[at];
+        let mut at = 0;
+        while let Some(chain) = self.chains.get(at) {
             let (shard, epoch) = (chain.shard, chain.epoch);
             let Some((to, version)) = chain.quiet else {
+                at += 1;
                 match self.shared.app.queue.state(shard).await {
                     Ok(state) if state.epoch != epoch => return Err(End::Reclaim),
                     // Unavailable is not a new epoch; the next append or poll tells.
@@ -418,9 +427,11 @@ impl Task {
                     (chain.next, chain.quiet) = (to, None);
                 }
                 Sent::Stale(minimum) => {
-                    let (from, upto) = (self.chains[at].next, self.expected);
                     self.refresh(minimum).await?;
-                    self.rematch(from, upto).await?;
+                    // Every shard's quiet stretch was matched with old filters: from the start of the longest. The
+                    // shard is looked at once more: it may be quiet again.
+                    let from = self.chains.iter().map(|chain| chain.next).min().unwrap_or(self.expected);
+                    self.rematch(from, self.expected).await?;
                 }
             }
         }

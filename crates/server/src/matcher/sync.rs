@@ -1,13 +1,14 @@
 //! Keeps the match index equal to the filter store, reports what is applied, and lets filters become active.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evs_api::filters::FilterActivity;
 use evs_api::stats::IndexStats;
-use evs_core::index::{IndexReader, Match, MatchIndex, Target};
-use evs_core::{Event, FilterVersion, Shard};
+use evs_core::index::{IndexReader, MatchIndex, Target};
+use evs_core::{Event, FilterId, FilterVersion, Shard};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
@@ -26,6 +27,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub struct Activity {
     hits: Arc<Mutex<FxHashMap<u32, Hits>>>,
     index: Arc<Mutex<IndexStats>>,
+    elsewhere: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,14 +42,31 @@ struct Hits {
 const RATE_WINDOW_MS: i64 = 10_000;
 
 impl Activity {
-    /// Counts one batch under one lock.
-    pub(super) fn batch(&self, now_ms: i64) -> ActivityBatch<'_> {
-        ActivityBatch { hits: self.hits.lock().unwrap_or_else(PoisonError::into_inner), now_ms }
+    /// Counts the matches of one batch, a filter as often as it matched.
+    pub(super) fn count(&self, matched: &[FilterId], now_ms: i64) {
+        let mut hits = self.lock();
+        for filter in matched {
+            let hits = hits.entry(filter.0).or_insert(Hits { window: [(0, now_ms); 2], ..Hits::default() });
+            if now_ms - hits.window[0].1 >= RATE_WINDOW_MS {
+                hits.window = [(hits.total, now_ms), hits.window[0]];
+            }
+            hits.total += 1;
+            hits.last_match_ms = now_ms;
+        }
+    }
+
+    /// Forgets a filter that is gone.
+    fn forget(&self, filter: FilterId) {
+        self.lock().remove(&filter.0);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<u32, Hits>> {
+        self.hits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     #[must_use]
     pub fn of(&self, filter: u32, now_ms: i64) -> FilterActivity {
-        let hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner).get(&filter).copied().unwrap_or_default();
+        let hits = self.lock().get(&filter).copied().unwrap_or_default();
         let (total, since_ms) = hits.window[1];
         let span_s = (now_ms - since_ms).max(1) as f64 / 1000.0;
         let quiet = hits.total == 0 || now_ms - hits.last_match_ms > 2 * RATE_WINDOW_MS;
@@ -58,30 +77,20 @@ impl Activity {
         }
     }
 
+    /// Filters that only the hard list can hold, here or, where the matchers are other processes, as they last told.
+    #[must_use]
+    pub fn unindexable_filters(&self) -> u64 {
+        self.elsewhere.load(Ordering::Relaxed).max(self.index().unindexable_filters)
+    }
+
+    pub(crate) fn note_elsewhere(&self, unindexable_filters: u64) {
+        self.elsewhere.store(unindexable_filters, Ordering::Relaxed);
+    }
+
     /// What the index said of itself when it last changed.
     #[must_use]
     pub fn index(&self) -> IndexStats {
         *self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct ActivityBatch<'a> {
-    hits: std::sync::MutexGuard<'a, FxHashMap<u32, Hits>>,
-    now_ms: i64,
-}
-
-impl ActivityBatch<'_> {
-    pub(super) fn count(&mut self, matches: &[Match]) {
-        for found in matches {
-            let hits =
-                self.hits.entry(found.filter.0).or_insert(Hits { window: [(0, self.now_ms); 2], ..Hits::default() });
-            if self.now_ms - hits.window[0].1 >= RATE_WINDOW_MS {
-                hits.window = [(hits.total, self.now_ms), hits.window[0]];
-            }
-            hits.total += 1;
-            hits.last_match_ms = self.now_ms;
-        }
     }
 }
 
@@ -154,6 +163,7 @@ impl Sync {
                 "the filters have a new history; loading them anew"
             );
             self.index.clear();
+            self.activity.lock().clear();
             self.version = FilterVersion(0);
         }
         let mut changed = self.version.0 == 0;
@@ -166,6 +176,7 @@ impl Sync {
                     FilterChange::Put(record) => self.put(&record),
                     FilterChange::Removed { id, .. } => {
                         self.index.remove(id);
+                        self.activity.forget(id);
                     }
                 }
             }
@@ -218,8 +229,7 @@ impl Sync {
             filter_version: self.version.0,
             connections: 0,
             uptime_s: (self.app.clock.now_ms() - self.app.started_ms) as f64 / 1000.0,
-            problem: None,
-            age_s: 0.0,
+            ..InstanceReport::default()
         };
         self.app.filters.report(report).await?;
         let reports = self.app.filters.reports().await?;

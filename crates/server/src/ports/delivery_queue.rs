@@ -60,9 +60,24 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     /// Registers the consumer, before its first frame (rule 11), and tells where it stands.
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached>;
 
-    /// Who has attached since turn `after`, at most `max` of them, oldest first: how a gateway learns that a consumer
-    /// of its own has come back at another one. The newest [`TURNS_KEPT`] are told.
+    /// Numbers a connection of the consumer, which is about to be served: of several the one with the highest turn
+    /// counts. Turns of a shard only rise within an epoch.
+    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64>;
+
+    /// Who has taken a turn since turn `after`, at most `max` of them, oldest first: how a gateway learns that a
+    /// consumer of its own has come back at another one. The newest [`TURNS_KEPT`] are told.
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns>;
+
+    /// Tells the other processes who is connected at this gateway, for lists; it holds for [`PRESENCE_TTL_S`]. Backends
+    /// of one process have no use for it.
+    async fn tell_presence(&self, _shard: Shard, _gateway: &str, _present: &[Present]) -> PortResult<()> {
+        Ok(())
+    }
+
+    /// What all gateways but `own` have told lately; a slot as often as it is at a gateway.
+    async fn presence(&self, _shard: Shard, _own: &str) -> PortResult<Vec<Present>> {
+        Ok(Vec::new())
+    }
 
     /// What a queue holds beside the log, and its floor, read at one moment: at most `max` spilled deliveries from
     /// `from` on.
@@ -194,12 +209,22 @@ pub struct Attached {
     /// The last delivery lost to retention; 0 if none.
     pub lost: Seq,
     pub base: Seq,
-    /// Which attach of its shard this was; they only rise within an epoch. 0 for an observer.
-    pub turn: u64,
 }
 
-/// Attaches of a shard that are told at least.
-pub const TURNS_KEPT: usize = 16_384;
+/// A gateway that has told nothing for so long has nobody.
+pub const PRESENCE_TTL_S: u64 = 15;
+
+/// The connections of a slot at one gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present {
+    pub slot: Slot,
+    pub connections: u32,
+    /// Whether all of them are caught up.
+    pub live: bool,
+}
+
+/// Turns of a shard that are told at least.
+pub const TURNS_KEPT: usize = 65_536;
 
 /// Answer of [`DeliveryQueue::turns`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +235,7 @@ pub struct Turns {
     pub taken: Vec<Turn>,
 }
 
-/// A consumer attached. The one with the highest turn is the one that counts.
+/// A consumer connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     pub turn: u64,

@@ -1,6 +1,7 @@
 //! Filters, the subscribers that they make, and the version that counts every change.
 
 use async_trait::async_trait;
+use evs_api::stats::{IndexStats, Latency};
 use evs_core::{ConsumerName, FilterId, FilterVersion, Shard, Slot, SubscriberId};
 
 use super::{PortError, PortResult};
@@ -65,14 +66,14 @@ pub trait FilterStore: Send + Sync + std::fmt::Debug {
     /// What is told at `now_ms`, with its end.
     async fn notices(&self, now_ms: i64) -> PortResult<Vec<(String, i64)>>;
 
-    /// A matcher's sign of life: what it has applied. Reports older than `MATCHER_TTL_S` are not live.
+    /// An instance's sign of life, and what a matcher has applied. Reports older than [`INSTANCE_TTL_S`] are not live.
     async fn report(&self, report: InstanceReport) -> PortResult<()>;
 
     /// The reports that are live.
     async fn reports(&self) -> PortResult<Vec<InstanceReport>>;
 }
 
-/// A matcher, api or gateway that has not reported for so long counts as dead.
+/// An instance that has not reported for so long counts as dead.
 pub const INSTANCE_TTL_S: f64 = 6.0;
 
 /// The upper half of a version counts how often the store was restored from a backup: whoever followed another history
@@ -152,6 +153,48 @@ impl FilterChange {
     }
 }
 
+/// What one process has counted since it started, and how fast it does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    pub events_in: u64,
+    pub events_matched: u64,
+    pub deliveries: u64,
+    pub deliveries_sent: u64,
+    pub acks: u64,
+    pub gaps: u64,
+    pub dropped: u64,
+    pub dead_letters: u64,
+    pub deliveries_per_s: f64,
+    pub deliveries_sent_per_s: f64,
+    pub latency: Latency,
+    /// Empty where there is no matcher.
+    pub index: IndexStats,
+}
+
+impl Counts {
+    /// Both together: counts are sums, latencies those of the slower one, the index that of the larger one, because all
+    /// matchers hold the same filters.
+    #[must_use]
+    pub fn with(self, other: &Self) -> Self {
+        let slower = if self.latency.p99_ms < other.latency.p99_ms { other.latency } else { self.latency };
+        Self {
+            events_in: self.events_in + other.events_in,
+            events_matched: self.events_matched + other.events_matched,
+            deliveries: self.deliveries + other.deliveries,
+            deliveries_sent: self.deliveries_sent + other.deliveries_sent,
+            acks: self.acks + other.acks,
+            gaps: self.gaps + other.gaps,
+            dropped: self.dropped + other.dropped,
+            dead_letters: self.dead_letters + other.dead_letters,
+            deliveries_per_s: self.deliveries_per_s + other.deliveries_per_s,
+            deliveries_sent_per_s: self.deliveries_sent_per_s + other.deliveries_sent_per_s,
+            latency: slower,
+            index: if self.index.filters < other.index.filters { other.index } else { self.index },
+        }
+    }
+}
+
 /// One instance's sign of life.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct InstanceReport {
@@ -161,6 +204,8 @@ pub struct InstanceReport {
     pub connections: u64,
     pub uptime_s: f64,
     pub problem: Option<String>,
+    #[serde(default)]
+    pub counts: Counts,
     /// Set by the store.
     #[serde(default)]
     pub age_s: f64,

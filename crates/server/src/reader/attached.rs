@@ -47,6 +47,8 @@ pub enum End {
     Gone = 2,
     /// A newer connection of its consumer came at another gateway.
     Superseded = 3,
+    /// Whether one came is not known: it comes back, and is told.
+    Unknown = 4,
 }
 
 /// The sessions of one slot together.
@@ -107,7 +109,7 @@ impl Attached {
         let all = self.lock();
         let of_shard = all.of.iter().filter(|((of, _), _)| *of == shard).flat_map(|(_, sessions)| sessions);
         for session in of_shard.filter(|session| session.consumer.is_some() && session.attached_before(epoch, turn)) {
-            session.end(End::Moved);
+            session.end(End::Unknown);
         }
     }
 
@@ -171,7 +173,8 @@ impl AttachedSession {
             0 => None,
             1 => Some(End::Moved),
             2 => Some(End::Gone),
-            _ => Some(End::Superseded),
+            3 => Some(End::Superseded),
+            _ => Some(End::Unknown),
         }
     }
 

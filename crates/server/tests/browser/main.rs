@@ -1,6 +1,8 @@
 //! The page at the gateway's `/` and clients/js in a real browser, against a running server.
 
 mod chromium;
+#[path = "../support/embedded.rs"]
+mod embedded;
 mod served;
 
 use serde_json::json;

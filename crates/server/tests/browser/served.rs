@@ -3,24 +3,18 @@
 use std::time::Duration;
 
 use evs_core::{Shard, SubscriberId};
-use evs_server::app::App;
-use evs_server::config::{Config, Durability, Role};
-use evs_server::run::Server;
+use evs_server::config::{Config, Durability};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::chromium::DEADLINE;
+use crate::embedded::{self, Embedded};
 
 pub(crate) struct Served {
     pub(crate) gateway: String,
-    api: String,
-    /// `None` while it restarts: whoever holds it holds the data folder.
-    app: Option<App>,
-    config: Config,
-    running: JoinHandle<anyhow::Result<()>>,
+    /// `None` while it restarts.
+    server: Option<Embedded>,
     _folder: TempDir,
 }
 
@@ -30,57 +24,31 @@ impl Served {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        // The client asks for TLS in general, so for a provider too; a second installation is refused and no harm.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
-        let any = "127.0.0.1:0".parse().unwrap();
-        let mut config = Config {
-            data_dir: folder.path().to_owned(),
-            api_addr: any,
-            matcher_addr: any,
-            gateway_addr: any,
-            durability: Durability::Relaxed,
-            drain_s: 1,
-            ..Config::default()
-        };
+        let mut config = embedded::config_in(folder.path());
+        config.durability = Durability::Relaxed;
+        config.drain_s = 1;
         change(&mut config);
-        let server = Server::start(config.clone(), CancellationToken::new()).await.unwrap();
-        config.api_addr = server.addr(Role::Api).unwrap();
-        config.gateway_addr = server.addr(Role::Gateway).unwrap();
-        let app = server.app().clone();
-        let (api, gateway) = (format!("http://{}", config.api_addr), format!("http://{}", config.gateway_addr));
-        Self { gateway, api, app: Some(app), config, running: tokio::spawn(server.run()), _folder: folder }
+        let server = embedded::start(config).await;
+        Self { gateway: server.gateway(), server: Some(server), _folder: folder }
     }
 
     pub(crate) async fn restart(&mut self) {
-        let app = self.app.take().unwrap();
-        app.shutdown.cancel();
-        drop(app);
-        (&mut self.running).await.unwrap().unwrap();
-        // The port may linger for a moment.
-        let deadline = Instant::now() + DEADLINE;
-        let server = loop {
-            match Server::start(self.config.clone(), CancellationToken::new()).await {
-                Ok(server) => break server,
-                Err(error) => assert!(Instant::now() < deadline, "{error:#}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        self.app = Some(server.app().clone());
-        self.running = tokio::spawn(server.run());
+        let config = self.server.take().unwrap().stop().await;
+        self.server = Some(embedded::start(config).await);
     }
 
-    pub(crate) async fn stop(self) {
-        self.app().shutdown.cancel();
-        self.running.await.unwrap().unwrap();
+    pub(crate) async fn stop(mut self) {
+        self.server.take().unwrap().stop().await;
     }
 
-    fn app(&self) -> &App {
-        self.app.as_ref().unwrap()
+    fn server(&self) -> &Embedded {
+        self.server.as_ref().unwrap()
     }
 
     async fn post(&self, path: &str, body: serde_json::Value) {
-        let answer = reqwest::Client::new().post(format!("{}{path}", self.api)).json(&body).send().await.unwrap();
+        let answer =
+            reqwest::Client::new().post(format!("{}{path}", self.server().api())).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
@@ -95,16 +63,16 @@ impl Served {
 
     pub(crate) async fn acked(&self, subscriber: &str, consumer: &str, seq: u64) {
         let id = SubscriberId::new(subscriber).unwrap();
-        let slot = self.app().filters.subscriber(&id).await.unwrap().unwrap().slot;
+        let slot = self.server().app.filters.subscriber(&id).await.unwrap().unwrap().slot;
         self.until(&format!("{consumer} has acked {seq}"), async || {
-            let consumers = self.app().queue.consumers(Shard(0), slot).await.unwrap();
+            let consumers = self.server().app.queue.consumers(Shard(0), slot).await.unwrap();
             consumers.iter().any(|it| it.name.as_str() == consumer && it.acked.0 == seq)
         })
         .await;
     }
 
     pub(crate) async fn expired(&self, count: u64) {
-        self.until("retention has dropped", async || self.app().metrics.expired.get() == count).await;
+        self.until("retention has dropped", async || self.server().app.metrics.expired.get() == count).await;
     }
 
     async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {

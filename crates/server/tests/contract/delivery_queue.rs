@@ -64,7 +64,7 @@ macro_rules! delivery_queue_contract {
             a_new_consumer_begins_at_the_minimum
             latest_begins_at_the_given_seq
             an_observer_is_not_registered
-            attaches_are_numbered
+            connections_are_numbered
             consumers_of_a_slot_are_bounded
             acks_only_rise_and_only_in_their_epoch
             the_minimum_over_consumers_trims_the_spill

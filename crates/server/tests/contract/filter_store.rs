@@ -7,7 +7,7 @@ use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{ConsumerName, FilterId, FilterVersion, SubscriberId};
 use evs_server::ports::FilterStore;
 use evs_server::ports::filter_store::{
-    FilterChange, FilterDraft, FilterRecord, InstanceReport, PutOutcome, StoreError, same_history,
+    Counts, FilterChange, FilterDraft, FilterRecord, InstanceReport, PutOutcome, StoreError, same_history,
 };
 
 /// Every backend is made for so many shards.
@@ -314,6 +314,7 @@ pub(crate) async fn reports_are_listed(store: &dyn FilterStore) {
         connections: 3,
         uptime_s: 1.5,
         problem: Some("redis is away".to_owned()),
+        counts: Counts { events_in: 7, deliveries_per_s: 0.5, ..Counts::default() },
         age_s: 0.0,
     };
     for (id, version) in [("a", 1), ("b", 2), ("a", 5)] {

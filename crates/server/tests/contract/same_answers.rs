@@ -182,6 +182,9 @@ pub(crate) async fn run(
             83 => {
                 both!(pair, queue => queue.open(SHARD, FilterVersion(3)));
             }
+            85..87 => {
+                both!(pair, queue => queue.take_turn(SHARD, slot, &consumer));
+            }
             84 => {
                 let epoch = pair.epoch(&mut dice);
                 pair.model.renew(SHARD, epoch.0).await.unwrap();

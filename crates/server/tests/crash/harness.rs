@@ -59,11 +59,12 @@ impl std::fmt::Display for Report {
     }
 }
 
-struct Lab {
+/// A folder and ports for one server process after the other.
+pub(crate) struct Lab {
     campaign: Campaign,
     folder: tempfile::TempDir,
     ports: [u16; 3],
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// A subscriber with its filters, and a consumer's log.
@@ -73,16 +74,13 @@ struct Subscriber {
     consumers: Vec<(String, Arc<Mutex<Received>>)>,
 }
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a campaign to its end.
 pub(crate) async fn run(campaign: Campaign) -> anyhow::Result<Report> {
     let started = Instant::now();
     let mut dice = StdRng::seed_from_u64(campaign.seed);
-    let ports = free_ports()?;
-    let config = Config::new(&format!("http://127.0.0.1:{}", ports[0]))?
-        .with_gateway(&format!("http://127.0.0.1:{}", ports[2]))?;
-    let lab = Arc::new(Lab { folder: tempfile::tempdir()?, client: Client::new(config)?, ports, campaign });
+    let lab = Arc::new(Lab::new(campaign)?);
     let mut server = lab.start_server().await?;
     let subscribers = lab.make_filters().await?;
 
@@ -172,8 +170,15 @@ pub(crate) async fn run(campaign: Campaign) -> anyhow::Result<Report> {
 }
 
 impl Lab {
+    pub(crate) fn new(campaign: Campaign) -> anyhow::Result<Self> {
+        let ports = free_ports()?;
+        let config = Config::new(&format!("http://127.0.0.1:{}", ports[0]))?
+            .with_gateway(&format!("http://127.0.0.1:{}", ports[2]))?;
+        Ok(Self { folder: tempfile::tempdir()?, client: Client::new(config)?, ports, campaign })
+    }
+
     /// A small hot window, so that compaction and spills happen all the time.
-    async fn start_server(&self) -> anyhow::Result<Child> {
+    pub(crate) async fn start_server(&self) -> anyhow::Result<Child> {
         let [api, matcher, gateway] = self.ports.map(|port| format!("127.0.0.1:{port}"));
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"))?;
         let child = Command::new(&self.campaign.server)

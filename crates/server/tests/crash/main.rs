@@ -1,6 +1,7 @@
 //! The promise, from outside: a server that is killed at random moments loses nothing and doubles nothing.
 
 mod harness;
+mod keys;
 
 use harness::{Campaign, run};
 

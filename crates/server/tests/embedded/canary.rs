@@ -87,6 +87,8 @@ async fn nothing_secret_is_logged() {
     assert!(tokio::time::timeout(DEADLINE, server.wait()).await.expect("it stops").unwrap().success());
     log.push_str(&rest.await.unwrap());
     assert!(log.contains("authentication failed") && log.lines().count() > 20, "it logs all that it can:\n{log}");
+    let failure = log.lines().find(|line| line.contains("authentication failed")).unwrap();
+    assert!(failure.contains("\"address\":\"127.0.0.1\""), "who failed is told: {failure}");
     let signature = token.rsplit('.').next().unwrap();
     let ticket_signature = ticket.rsplit('.').next().unwrap();
     for canary in [SECRET, KAFKA_PASSWORD, PAYLOAD, signature, ticket_signature] {

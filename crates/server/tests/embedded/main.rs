@@ -1,25 +1,24 @@
 //! Stories of the embedded server through its public doors: the real store, the real sockets, the real client.
 
 mod canary;
+#[path = "../support/embedded.rs"]
+mod embedded;
 mod upkeep;
 
 use std::time::{Duration, Instant};
 
 use evs_client::api::filters::FilterSpec;
 use evs_client::api::frames::{Gap, GapReason, Resumed};
-use evs_client::{Client, Config as ClientConfig, Options, StreamError, StreamItem, Subscription};
+use evs_client::{Client, Config as ClientConfig, Options, ResetTo, StreamError, StreamItem, Subscription};
 use evs_server::app::App;
-use evs_server::config::{Config, Role};
-use evs_server::run::Server;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use evs_server::config::Config;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
 struct Installation {
     client: Client,
     app: App,
-    running: JoinHandle<anyhow::Result<()>>,
+    server: embedded::Embedded,
     folder: tempfile::TempDir,
 }
 
@@ -29,36 +28,19 @@ impl Installation {
     }
 
     async fn start_in(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
-        let any_port = ([127, 0, 0, 1], 0).into();
-        let mut config = Config {
-            data_dir: folder.path().to_owned(),
-            api_addr: any_port,
-            matcher_addr: any_port,
-            gateway_addr: any_port,
-            drain_s: 2,
-            ..Config::default()
-        };
+        let mut config = embedded::config_in(folder.path());
+        config.drain_s = 2;
         change(&mut config);
-        // Tasks of the server before it may hold the folder for a moment longer.
-        let started = Instant::now();
-        let server = loop {
-            match Server::start(config.clone(), CancellationToken::new()).await {
-                Ok(server) => break server,
-                Err(error) => assert!(started.elapsed() < DEADLINE, "{error:#}"),
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        let url = |role| format!("http://{}", server.addr(role).unwrap());
-        let config = ClientConfig::new(&url(Role::Api)).unwrap().with_gateway(&url(Role::Gateway)).unwrap();
-        let app = server.app().clone();
-        Self { client: Client::new(config).unwrap(), app, running: tokio::spawn(server.run()), folder }
+        let server = embedded::start(config).await;
+        let config = ClientConfig::new(&server.api()).unwrap().with_gateway(&server.gateway()).unwrap();
+        Self { client: Client::new(config).unwrap(), app: server.app.clone(), server, folder }
     }
 
     /// Stops it as SIGTERM does; what it stored stays.
     async fn stop(self) -> tempfile::TempDir {
-        self.app.shutdown.cancel();
-        self.running.await.unwrap().unwrap();
-        self.folder
+        let Self { server, folder, .. } = self;
+        server.stop().await;
+        folder
     }
 
     async fn filter(&self, subscriber: &str) {
@@ -182,6 +164,55 @@ async fn the_newer_connection_of_a_consumer_wins() {
     assert!(matches!(end, StreamError::Closed { code: 4509, .. }), "{end}");
     installation.publish(1..=1).await;
     assert!(matches!(next(&mut newer).await, StreamItem::Event(_)));
+    installation.stop().await;
+}
+
+/// A client resumes by a cursor of its own, so it has to be told that it was moved, and its acks begin anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_an_operator_moves_back_gets_all_of_it_again() {
+    let installation = Installation::start(|config| config.session_events_max = 8).await;
+    installation.filter("user").await;
+    // Another consumer that reads nothing keeps what is moved back to.
+    let mut tablet = installation.listen("user", "tablet");
+    waiting(&mut tablet).await;
+    tablet.close().await;
+    installation.publish(1..=30).await;
+    let mut phone = installation.listen("user", "phone");
+    assert_eq!(waiting(&mut phone).await.1, (1..=30).collect::<Vec<_>>());
+    until("all of it is acked", async || {
+        let subscriber = installation.client.subscriber("user").await.unwrap().unwrap();
+        subscriber.consumers.iter().any(|consumer| consumer.name == "phone" && consumer.acked == 30)
+    })
+    .await;
+    installation.client.reset_subscriber("user", Some("phone"), ResetTo::Seq(10)).await.unwrap();
+    loop {
+        match next(&mut phone).await {
+            StreamItem::Notice { code, .. } => assert_eq!(code, "moved"),
+            StreamItem::Disconnected { code, .. } => assert_eq!(code, Some(4004)),
+            StreamItem::Connected(welcome) => break assert_eq!(welcome.next, 11),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(waiting(&mut phone).await, (vec![], (11..=30).collect()), "credit comes back, so acks are taken");
+    installation.stop().await;
+}
+
+/// A subscriber that was deleted and made again has another queue: an old cursor must not hide its first deliveries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_of_a_deleted_queue_hides_nothing_of_the_new_one() {
+    let installation = Installation::start(|_| {}).await;
+    installation.filter("user").await;
+    installation.publish(1..=20).await;
+    let mut before = installation.listen("user", "phone");
+    assert_eq!(waiting(&mut before).await.1.len(), 20);
+    let cursor = before.cursor();
+    before.close().await;
+    installation.client.delete_subscriber("user").await.unwrap();
+    installation.filter("user").await;
+    installation.publish(21..=25).await;
+    let options = Options { consumer: Some("phone".into()), cursor, ..Options::default() };
+    let mut again = installation.client.subscribe("user", options).unwrap();
+    assert_eq!(waiting(&mut again).await, (vec![], (21..=25).collect()));
     installation.stop().await;
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use evs_client::SubscribersQuery;
 use evs_client::api::stats::Stats;
+use evs_client::api::subscribers::SubscriberState;
 
 use crate::bed::{Bed, client, follow, publish, receive, subscribe, until};
 
@@ -46,6 +48,19 @@ async fn every_instance_is_shown_with_its_role_and_connections() {
     assert_eq!(stats.partitions.len(), 2);
     let epochs: Vec<&str> = stats.shards.iter().map(|it| it.epoch.as_str()).collect();
     assert!(epochs.len() == 2 && epochs.iter().all(|epoch| !epoch.is_empty()), "{epochs:?}");
+    until("what the other processes counted is in the sums", async || {
+        let stats = client.stats().await.unwrap();
+        let counted = (stats.events_in_total, stats.events_matched_total, stats.deliveries_total, stats.index.filters);
+        counted == (40, 40, 80, 2) && stats.deliveries_sent_total == 40 && stats.latency.samples > 0
+    })
+    .await;
+    until("who is connected at another process is live", async || {
+        let page = client.subscribers(&SubscribersQuery::default()).await.unwrap();
+        let mut states: Vec<_> = page.items.iter().map(|it| (&*it.id, it.state, it.connections)).collect();
+        states.sort_unstable_by_key(|state| state.0);
+        states == [("away", SubscriberState::New, 0), ("reads", SubscriberState::Live, 1)]
+    })
+    .await;
     until("acks are counted, and only who is away has a queue", async || {
         let shards = client.stats().await.unwrap().shards;
         shards.iter().map(|it| it.depth).sum::<u64>() == 40

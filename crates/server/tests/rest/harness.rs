@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use evs_server::app::App;
-use evs_server::config::{Config, Role};
-use evs_server::run::Server;
+use evs_server::config::{Config, Durability};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::embedded::{self, Embedded};
 
 pub(crate) const SECRET: &str = "f2a1c0d9e8b7a6958473625140fedcba9876543210";
 pub(crate) const ISSUER: &str = "https://issuer.test";
@@ -27,7 +27,7 @@ pub(crate) struct TestServer {
     pub(crate) shutdown: CancellationToken,
     client: reqwest::Client,
     token: Option<String>,
-    running: JoinHandle<anyhow::Result<()>>,
+    server: Embedded,
     _folder: TempDir,
 }
 
@@ -38,27 +38,22 @@ impl TestServer {
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let any = "127.0.0.1:0".parse().unwrap();
-        let mut config = Config {
-            data_dir: folder.path().to_owned(),
-            api_addr: any,
-            matcher_addr: any,
-            gateway_addr: any,
-            // Power losses are not what these tests are about.
-            durability: evs_server::config::Durability::Relaxed,
-            ..Config::default()
-        };
+        let mut config = embedded::config_in(folder.path());
+        // Power losses are not what these tests are about.
+        config.durability = Durability::Relaxed;
         change(&mut config);
-        let shutdown = CancellationToken::new();
-        let server = Server::start(config, shutdown.clone()).await.unwrap();
-        let url = |role| format!("http://{}", server.addr(role).unwrap());
-        let (api, gateway, matcher) = (url(Role::Api), url(Role::Gateway), url(Role::Matcher));
-        let app = server.app().clone();
-        // The client asks for TLS in general, so for a provider too; a second installation is refused and no harm.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
-        let running = tokio::spawn(server.run());
-        Self { app, url: api, gateway, matcher, shutdown, client, token: None, running, _folder: folder }
+        let server = embedded::start(config).await;
+        Self {
+            app: server.app.clone(),
+            url: server.api(),
+            gateway: server.gateway(),
+            matcher: format!("http://{}", server.config.matcher_addr),
+            shutdown: server.app.shutdown.clone(),
+            client: reqwest::Client::builder().timeout(DEADLINE).build().unwrap(),
+            token: None,
+            server,
+            _folder: folder,
+        }
     }
 
     /// With HS256 and tenants in the claim `tenant`.
@@ -133,8 +128,7 @@ impl TestServer {
 
     /// Stops the server, which must end by itself.
     pub(crate) async fn stop(self) {
-        self.shutdown.cancel();
-        tokio::time::timeout(DEADLINE, self.running).await.expect("it stops in time").unwrap().unwrap();
+        self.server.stop().await;
     }
 }
 

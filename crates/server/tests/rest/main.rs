@@ -3,7 +3,11 @@
 mod auth;
 mod bad_requests;
 mod dead_letters;
+mod doors;
+#[path = "../support/embedded.rs"]
+mod embedded;
 mod events;
+mod expiry;
 mod filters;
 mod harness;
 mod limits;
@@ -11,6 +15,7 @@ mod openapi;
 mod operations;
 mod operations_files;
 mod revocation;
+mod security_md;
 mod subscribers;
 mod tenants;
 mod traces;

@@ -259,6 +259,10 @@ impl DeliveryQueue for FaultyQueue {
         Ok(attached)
     }
 
+    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
+        self.through(self.queue.take_turn(shard, slot, consumer)).await
+    }
+
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
         let turns = self.through(self.queue.turns(shard, after, max)).await?;
         Ok(Turns { epoch: self.told(turns.epoch), ..turns })

@@ -109,7 +109,7 @@ impl Node {
 impl World {
     pub(crate) async fn run(seed: u64, mutation: Option<Mutation>) -> Outcome {
         let mut dice = SmallRng::seed_from_u64(seed);
-        let shards = dice.random_range(1..3);
+        let shards = dice.random_range(1..5);
         let clock = Clock::system();
         let mut world = Self {
             seed,

@@ -1,20 +1,49 @@
-//! The dashboard's figures, measured on the real binary in a pseudo terminal against a stub of the server:
-//! `cargo run --release -p evs-tui --example figures` after `cargo build --release -p evs-tui`.
+//! The dashboard's figures, measured on the real binary in a pseudo terminal, against a real embedded server that
+//! `evs` fills: `cargo build --release && cargo run --release -p evs-tui --example figures`. With `-- stub` against a
+//! stub of the server that answers at once and costs nothing, which shows the screen's own part.
 
 mod screen;
+mod server;
 mod stub;
 
 use std::time::{Duration, Instant};
 
 use screen::Screen;
+use server::Server;
 use stub::Stub;
 
 fn main() -> anyhow::Result<()> {
+    let is_stub = std::env::args().nth(1).is_some_and(|a| a == "stub");
+    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    println!("{profile} build, {}; load average {}", if is_stub { "stub" } else { "embedded server" }, load());
     first_picture()?;
-    idle()?;
-    flood(5_000)?;
-    flood(50_000)?;
-    subscribers(100_000)
+    if is_stub {
+        let at = |stub: &Stub| vec!["--server".to_owned(), stub.url()];
+        idle(&at(&Stub::start(0, 1_000)?))?;
+        for per_s in [5_000, 50_000] {
+            flood(&at(&Stub::start(per_s, 1_000)?), per_s)?;
+        }
+        subscribers(&at(&Stub::start(0, 100_000)?), 100_000)?;
+    } else {
+        let server = Server::start()?;
+        idle(&server.flags())?;
+        let traffic = server.produce(5_000)?;
+        flood(&server.flags(), 5_000)?;
+        drop(traffic);
+        let took = server.import(SUBSCRIBERS)?;
+        println!("evs filter import: {SUBSCRIBERS} subscribers in {:.1} s", took.as_secs_f64());
+        let _traffic = server.produce(100)?;
+        subscribers(&server.flags(), SUBSCRIBERS)?;
+    }
+    println!("load average {}", load());
+    Ok(())
+}
+
+const SUBSCRIBERS: usize = 100_000;
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// From the start of the process to the first picture, with nobody at the server's address.
@@ -39,9 +68,8 @@ fn first_picture() -> anyhow::Result<()> {
 }
 
 /// Connected, a report a second, nobody at the keyboard.
-fn idle() -> anyhow::Result<()> {
-    let stub = Stub::start(0, 1_000)?;
-    let mut screen = Screen::start(&["--server", &stub.url()])?;
+fn idle(server: &[String]) -> anyhow::Result<()> {
+    let mut screen = Screen::start(server)?;
     screen.until(|s| s.contains("connected"))?;
     screen.rest(Duration::from_secs(2));
     let seconds = 20;
@@ -57,12 +85,11 @@ fn idle() -> anyhow::Result<()> {
 }
 
 /// The events view under a flood: how old the newest shown event is, memory, CPU, drops.
-fn flood(per_s: u64) -> anyhow::Result<()> {
-    let stub = Stub::start(per_s, 1_000)?;
-    let mut screen = Screen::start(&["--server", &stub.url()])?;
+fn flood(server: &[String], per_s: u64) -> anyhow::Result<()> {
+    let mut screen = Screen::start(server)?;
     screen.until(|s| s.contains("connected"))?;
     screen.press("3")?;
-    screen.until(|s| s.contains("following") && s.contains("stub-"))?;
+    screen.until(|s| s.contains("following") && newest_age_ms(s).is_some())?;
     screen.rest(Duration::from_secs(3));
     let (memory, cpu, start) = (screen.memory_kib()?, screen.cpu()?, Instant::now());
     let mut ages = Vec::new();
@@ -77,37 +104,41 @@ fn flood(per_s: u64) -> anyhow::Result<()> {
     let at = |share: f64| ages.get(((ages.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0);
     let dropped = screen.text().split(" left out").next().and_then(|s| s.rsplit(' ').next().map(str::to_owned));
     let dropped = dropped.filter(|_| screen.text().contains("left out")).unwrap_or_else(|| "0".into());
+    let rate = screen.text().split(" in ").nth(1).and_then(|s| s.split(' ').next()).unwrap_or("?").to_owned();
     println!(
         "{per_s} events/s in: newest shown is {} ms old at the median, {} ms at p99, {} ms worst of {} pictures; \
-         {memory} -> {after} KiB resident in 20 s; {:.0} % of a core; sent {}, left out {dropped} (bound 200 ms)",
+         {memory} -> {after} KiB resident in 20 s; {:.0} % of a core; header says in {rate}; left out {dropped} \
+         (bound 200 ms)",
         at(0.5),
         at(0.99),
         at(1.0),
         ages.len(),
         used.as_secs_f64() * 100.0 / start.elapsed().as_secs_f64(),
-        stub.sent(),
     );
     screen.quit()
 }
 
 /// The clock time in the last row of the events table, against now.
 fn newest_age_ms(text: &str) -> Option<i64> {
-    let line = text.lines().rev().find(|line| line.contains("stub-"))?;
-    let clock: Vec<i64> =
-        line.trim_start_matches(['│', ' ', '>']).get(..12)?.split([':', '.']).filter_map(|n| n.parse().ok()).collect();
-    let [h, m, s, ms] = clock.as_slice() else { return None };
+    let clock_of = |line: &str| -> Option<Vec<i64>> {
+        let clock = line.trim_start_matches(['│', ' ', '>']).get(..12)?.split([':', '.']);
+        let clock: Vec<i64> = clock.map(str::parse).collect::<Result<_, _>>().ok()?;
+        (clock.len() == 4).then_some(clock)
+    };
+    let clock = text.lines().rev().find_map(clock_of)?;
     let now = evs_tui::clock::now_ms().rem_euclid(86_400_000);
-    Some(now - (((h * 60 + m) * 60 + s) * 1000 + ms))
+    Some(now - (((clock[0] * 60 + clock[1]) * 60 + clock[2]) * 1000 + clock[3]))
 }
 
 /// A table of many subscribers: pages on demand, the cursor at once.
-fn subscribers(n: usize) -> anyhow::Result<()> {
-    let stub = Stub::start(0, n)?;
-    let mut screen = Screen::start(&["--server", &stub.url()])?;
+fn subscribers(server: &[String], n: usize) -> anyhow::Result<()> {
+    let mut screen = Screen::start(server)?;
     screen.until(|s| s.contains("connected"))?;
+    // A server under traffic may have a subscriber more.
+    let first = format!("1-200 of {}", &evs_tui::format::count(n as u64)[..3]);
     let started = Instant::now();
     screen.press("2")?;
-    screen.until(|s| s.contains("1-200 of 100,000"))?;
+    screen.until(|s| s.contains(&first))?;
     let opened = started.elapsed();
     let mut turns = Vec::new();
     for page in 1..30 {

@@ -23,9 +23,9 @@ struct Shared {
 }
 
 impl Screen {
-    pub(crate) fn start(arguments: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> anyhow::Result<Self> {
         let pair = native_pty_system().openpty(PtySize { rows: 40, cols: 120, pixel_width: 0, pixel_height: 0 })?;
-        let mut command = CommandBuilder::new(binary()?);
+        let mut command = CommandBuilder::new(binary("evs-tui")?);
         command.args(arguments);
         command.arg("--no-persist");
         command.env("TERM", "xterm-256color");
@@ -107,11 +107,16 @@ impl Screen {
     }
 }
 
-/// `evs-tui` of the same profile as this example.
-fn binary() -> anyhow::Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    let folder = here.parent().and_then(|p| p.parent()).context("no target folder")?;
-    let path = folder.join("evs-tui");
-    anyhow::ensure!(path.exists(), "build evs-tui in this profile first");
+/// A program of the same profile as this example, or from the folder that `EVS_FIGURES_BIN` names.
+pub(crate) fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = match std::env::var_os("EVS_FIGURES_BIN") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let here = std::env::current_exe()?;
+            here.parent().and_then(|p| p.parent()).context("no target folder")?.to_owned()
+        }
+    };
+    let path = folder.join(name);
+    anyhow::ensure!(path.exists(), "there is no {}: build it first", path.display());
     Ok(path)
 }

@@ -2,8 +2,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use evs_api::Page;
@@ -13,7 +11,6 @@ use evs_tui::clock::now_ms;
 
 pub(crate) struct Stub {
     port: u16,
-    sent: Arc<AtomicU64>,
 }
 
 impl Stub {
@@ -21,28 +18,21 @@ impl Stub {
     pub(crate) fn start(events_per_s: u64, subscribers: usize) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = sent.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let counter = counter.clone();
                 // A client that leaves ends its thread with an error.
-                std::thread::spawn(move || serve(stream, events_per_s, subscribers, &counter));
+                std::thread::spawn(move || serve(stream, events_per_s, subscribers));
             }
         });
-        Ok(Self { port, sent })
+        Ok(Self { port })
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
-
-    pub(crate) fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
 }
 
-fn serve(stream: TcpStream, events_per_s: u64, subscribers: usize, sent: &AtomicU64) -> std::io::Result<()> {
+fn serve(stream: TcpStream, events_per_s: u64, subscribers: usize) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let mut out = stream;
@@ -52,7 +42,7 @@ fn serve(stream: TcpStream, events_per_s: u64, subscribers: usize, sent: &Atomic
         let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
         match path.split('?').next().unwrap_or("/") {
             "/stats/stream" => return reports(&mut out, events_per_s, subscribers),
-            "/events/stream" => return events(&mut out, events_per_s, sent),
+            "/events/stream" => return events(&mut out, events_per_s),
             "/log/stream" => {
                 open(&mut out)?;
                 std::thread::park();
@@ -89,7 +79,7 @@ fn reports(out: &mut TcpStream, events_per_s: u64, subscribers: usize) -> std::i
 }
 
 /// By an absolute schedule, so that a slow moment is made up for.
-fn events(out: &mut TcpStream, per_s: u64, sent: &AtomicU64) -> std::io::Result<()> {
+fn events(out: &mut TcpStream, per_s: u64) -> std::io::Result<()> {
     open(out)?;
     let start = Instant::now();
     let mut n: u64 = 0;
@@ -106,7 +96,6 @@ fn events(out: &mut TcpStream, per_s: u64, sent: &AtomicU64) -> std::io::Result<
                 n % 977
             ));
             n += 1;
-            sent.fetch_add(1, Ordering::Relaxed);
         }
         out.write_all(chunk.as_bytes())?;
         std::thread::sleep(Duration::from_millis(5));

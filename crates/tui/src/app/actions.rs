@@ -44,7 +44,8 @@ impl App {
             Action::HistoryForward => self.history(true),
             Action::Expand => self.expanded = !self.expanded,
             Action::ShowCommand => {
-                let text = format!("{}\n\n{}", self.command(), self.curl());
+                let (command, curl) = (self.command(), self.curl());
+                let text = if command == curl { curl } else { format!("{command}\n\n{curl}") };
                 self.overlay = Some(text_overlay("The same from a shell", text));
             }
             Action::CopyCommand => return self.copy(self.command()),

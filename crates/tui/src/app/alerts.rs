@@ -57,14 +57,17 @@ impl Alerts {
         Self { rules, above_since: vec![None; n], raised: vec![false; n] }
     }
 
-    /// True if an alert was raised that was not there before.
-    pub fn look(&mut self, stats: &Stats, now_ms: i64) -> bool {
-        let mut news = false;
+    /// A few words for each alert that was not there before.
+    pub fn look(&mut self, stats: &Stats, now_ms: i64) -> Vec<String> {
+        let mut news = Vec::new();
         for (at, rule) in self.rules.iter().enumerate() {
-            let above = measure(rule.measure, stats).is_some_and(|value| value > rule.above);
+            let value = measure(rule.measure, stats);
+            let above = value.is_some_and(|value| value > rule.above);
             let since = above.then(|| self.above_since[at].unwrap_or(now_ms));
             let raised = since.is_some_and(|since| now_ms - since >= i64::from(rule.for_s) * 1000);
-            news |= raised && !self.raised[at];
+            if let (Some(value), true, false) = (value, raised, self.raised[at]) {
+                news.push(words(rule.measure, value));
+            }
             self.above_since[at] = since;
             self.raised[at] = raised;
         }
@@ -106,7 +109,8 @@ fn measure(measure: Measure, stats: &Stats) -> Option<f64> {
 }
 
 fn words(measure: Measure, value: f64) -> String {
-    let n = crate::format::short(value);
+    // Counts, all but the two that are times.
+    let n = crate::format::short_count(value as u64);
     match measure {
         Measure::LogLag => format!("log lag {n}"),
         Measure::SubscribersBehind => format!("{n} behind"),
@@ -129,15 +133,15 @@ mod tests {
         let mut alerts = Alerts::new(vec![Rule { measure: Measure::P99Ms, above: 100.0, for_s: 5 }]);
         let mut stats = Stats::default();
         stats.latency.p99_ms = 500.0;
-        assert!(!alerts.look(&stats, 1_000));
-        assert!(!alerts.look(&stats, 5_000));
-        assert!(alerts.look(&stats, 6_000));
-        assert!(!alerts.look(&stats, 7_000), "told once");
+        assert!(alerts.look(&stats, 1_000).is_empty());
+        assert!(alerts.look(&stats, 5_000).is_empty());
+        assert_eq!(alerts.look(&stats, 6_000), ["p99 500ms"]);
+        assert!(alerts.look(&stats, 7_000).is_empty(), "told once");
         assert_eq!(alerts.raised(&stats), ["p99 500ms"]);
         stats.latency.p99_ms = 1.0;
         alerts.look(&stats, 8_000);
         assert!(alerts.raised(&stats).is_empty());
         stats.latency.p99_ms = 500.0;
-        assert!(!alerts.look(&stats, 9_000), "the time starts again");
+        assert!(alerts.look(&stats, 9_000).is_empty(), "the time starts again");
     }
 }

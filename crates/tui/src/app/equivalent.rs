@@ -2,41 +2,42 @@
 
 use super::{App, Screen};
 use crate::format::shell_quote;
-use crate::message::EventsQuery;
+use crate::message::{EventsQuery, Sort};
 
 impl App {
-    /// The `evs` command for this screen.
+    /// The `evs` command for this screen; curl where `evs` has none.
     #[must_use]
     pub fn command(&self) -> String {
-        match self.screen() {
-            Screen::Overview | Screen::Cluster => "evs stats".into(),
+        let command = match self.screen() {
+            Screen::Overview | Screen::Cluster => "stats".into(),
             Screen::Subscribers => {
-                let mut command = format!("evs subscribers list --sort {}", self.subscribers.sort.name());
+                let mut command = format!("subscribers list --sort {}", cli_sort(self.subscribers.sort));
                 if self.subscribers.ascending {
-                    command.push_str(" --order asc");
+                    command.push_str(" --ascending");
                 }
                 if let Some(text) = self.subscribers.find.plain() {
-                    command.push_str(&format!(" --query {}", shell_quote(text)));
+                    command.push_str(&format!(" --search {}", shell_quote(text)));
                 }
                 command
             }
-            Screen::Subscriber(id) => format!("evs subscribers get {}", shell_quote(id)),
+            Screen::Subscriber(id) => format!("subscribers get {}", shell_quote(id)),
             Screen::Events => tail(&self.events.query),
             Screen::Filters => match self.filters.list.selected {
-                Some(id) => format!("evs filter get {id}"),
-                None => "evs filter list".into(),
+                Some(id) => format!("filter get {id}"),
+                None => "filter list".into(),
             },
-            Screen::Log => "evs log".into(),
-            Screen::DeadLetters => "evs dlq list".into(),
-        }
+            Screen::Log => return self.curl(),
+            Screen::DeadLetters => "dlq list".into(),
+        };
+        format!("evs{} {command}", self.settings.evs_flags)
     }
 
     /// The same over HTTP.
     #[must_use]
     pub fn curl(&self) -> String {
-        let server = self.settings.server.trim_end_matches('/');
-        let get = |path: &str| format!("curl -s {}", shell_quote(&format!("{server}{path}")));
-        let stream = |path: &str| format!("curl -sN {}", shell_quote(&format!("{server}{path}")));
+        let flags = &self.settings.curl_flags;
+        let of = |base: &str, path: &str| shell_quote(&format!("{}{path}", base.trim_end_matches('/')));
+        let get = |path: &str| format!("curl -s{flags} {}", of(&self.settings.server, path));
         match self.screen() {
             Screen::Overview | Screen::Cluster => get("/stats"),
             Screen::Subscribers => {
@@ -51,29 +52,41 @@ impl App {
             Screen::Subscriber(id) => get(&format!("/subscribers/{}", percent(id))),
             Screen::Events => {
                 let condition = self.events.query.where_.as_deref().map(|w| format!("where={}", percent(w)));
-                match &self.events.query.subscriber {
-                    None => stream(&format!("/events/stream?{}", condition.unwrap_or_default())),
-                    Some(id) => {
-                        let more = condition.map(|c| format!("&{c}")).unwrap_or_default();
-                        format!("curl -sN '<gateway>/sse/{}?observe=true{more}'", percent(id))
-                    }
-                }
+                let (base, path) = match &self.events.query.subscriber {
+                    None => (&self.settings.server, "/events/stream".to_owned()),
+                    Some(id) => (&self.settings.gateway, format!("/sse/{}?observe=true", percent(id))),
+                };
+                let joint = if path.contains('?') { '&' } else { '?' };
+                let path = condition.map_or(path.clone(), |c| format!("{path}{joint}{c}"));
+                format!("curl -sN{flags} {}", of(base, &path))
             }
             Screen::Filters => match self.filters.list.selected {
                 Some(id) => get(&format!("/filters/{id}")),
                 None => get("/filters"),
             },
-            Screen::Log => stream("/log/stream"),
+            Screen::Log => get("/log"),
             Screen::DeadLetters => get("/dead-letters"),
         }
     }
 }
 
+/// As `evs subscribers list --sort` takes it.
+fn cli_sort(sort: Sort) -> &'static str {
+    match sort {
+        Sort::LagEvents => "lag",
+        Sort::LagS => "lag-time",
+        Sort::Id => "id",
+        Sort::State => "state",
+        Sort::Filters => "filters",
+        Sort::DeliveredPerS => "rate",
+        Sort::LastAck => "last-ack",
+    }
+}
+
 fn tail(query: &EventsQuery) -> String {
-    let mut command = String::from("evs tail");
-    match &query.subscriber {
-        Some(id) => command.push_str(&format!(" {} --observe", shell_quote(id))),
-        None => command.push_str(" --all"),
+    let mut command = String::from("tail");
+    if let Some(id) = &query.subscriber {
+        command.push_str(&format!(" {}", shell_quote(id)));
     }
     if let Some(condition) = &query.where_ {
         command.push_str(&format!(" --where {}", shell_quote(condition)));
@@ -100,7 +113,7 @@ mod tests {
     #[test]
     fn a_condition_survives_shell_and_url() {
         let query = EventsQuery { subscriber: None, where_: Some("country == \"DE\"".into()) };
-        assert_eq!(tail(&query), "evs tail --all --where 'country == \"DE\"'");
+        assert_eq!(tail(&query), "tail --where 'country == \"DE\"'");
         assert_eq!(percent("a b&c"), "a%20b%26c");
     }
 }

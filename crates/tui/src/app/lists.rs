@@ -5,7 +5,7 @@ use std::sync::Arc;
 use evs_api::dead_letters::DeadLetter;
 use evs_api::filters::Filter;
 use evs_api::oplog::LogEntry;
-use evs_api::stats::InstanceStats;
+use evs_api::stats::{InstanceStats, PartitionStats, ShardStats};
 use evs_api::subscribers::{Consumer, Subscriber};
 
 use super::screens::Held;
@@ -73,6 +73,16 @@ impl App {
         self.data().stats.as_ref().map_or(&[], |s| s.instances.as_slice())
     }
 
+    #[must_use]
+    pub fn partition_rows(&self) -> &[PartitionStats] {
+        self.data().stats.as_ref().map_or(&[], |s| s.partitions.as_slice())
+    }
+
+    #[must_use]
+    pub fn shard_rows(&self) -> &[ShardStats] {
+        self.data().stats.as_ref().map_or(&[], |s| s.shards.as_slice())
+    }
+
     /// The subscriber that is opened, if its data is there.
     #[must_use]
     pub fn opened(&self) -> Option<&evs_api::subscribers::SubscriberDetail> {
@@ -133,10 +143,20 @@ impl App {
                 let keys: Vec<String> = self.dead_letter_rows().iter().map(|d| d.id.clone()).collect();
                 self.dead_letters.list.step(&keys, by);
             }
-            Screen::Cluster => {
-                let keys: Vec<String> = self.instance_rows().iter().map(|i| i.id.clone()).collect();
-                self.cluster.step(&keys, by);
-            }
+            Screen::Cluster => match self.focus {
+                0 => {
+                    let keys: Vec<String> = self.instance_rows().iter().map(|i| i.id.clone()).collect();
+                    self.cluster.instances.step(&keys, by);
+                }
+                1 => {
+                    let keys: Vec<u32> = self.partition_rows().iter().map(|p| p.partition).collect();
+                    self.cluster.partitions.step(&keys, by);
+                }
+                _ => {
+                    let keys: Vec<u16> = self.shard_rows().iter().map(|s| s.shard).collect();
+                    self.cluster.shards.step(&keys, by);
+                }
+            },
         }
     }
 
@@ -233,7 +253,11 @@ impl App {
             }
             Screen::Cluster => {
                 let keys: Vec<String> = self.instance_rows().iter().map(|i| i.id.clone()).collect();
-                self.cluster.settle(&keys);
+                self.cluster.instances.settle(&keys);
+                let keys: Vec<u32> = self.partition_rows().iter().map(|p| p.partition).collect();
+                self.cluster.partitions.settle(&keys);
+                let keys: Vec<u16> = self.shard_rows().iter().map(|s| s.shard).collect();
+                self.cluster.shards.settle(&keys);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The line at the bottom: the `/` filter, a condition, the command palette, whose "why".
 
+use super::columns::{self, SUBSCRIBER_COLUMNS};
 use super::{App, Screen};
 use crate::expression::{self, Mistake};
 use crate::find::Find;
@@ -192,7 +193,7 @@ impl App {
 
     /// Every command that could begin with `text`.
     fn commands(&self, text: &str) -> Vec<String> {
-        const PLAIN: [&str; 12] = [
+        const PLAIN: [&str; 13] = [
             "overview",
             "subscribers",
             "sub ",
@@ -204,6 +205,7 @@ impl App {
             "dead-letters",
             "cluster",
             "theme ",
+            "columns ",
             "quit",
         ];
         let mut all: Vec<String> = PLAIN.map(String::from).into();
@@ -212,6 +214,11 @@ impl App {
         }
         if text.starts_with("theme ") {
             all.extend(THEMES.iter().map(|t| format!("theme {}", t.name())));
+        }
+        if text.starts_with("columns ") {
+            let begun = text.rsplit_once([',', ' ']).map_or("", |(begun, _)| begun);
+            let joint = &text[begun.len()..=begun.len()];
+            all.extend(SUBSCRIBER_COLUMNS.iter().map(|c| format!("{begun}{joint}{}", c.name())));
         }
         if text.starts_with("ctx ") {
             all.extend(self.settings.contexts.iter().map(|c| format!("ctx {c}")));
@@ -280,6 +287,17 @@ impl App {
             }
             "ctx" if self.settings.contexts.iter().any(|c| c == rest) => {
                 return vec![Effect::SwitchContext(rest.to_owned())];
+            }
+            "columns" | "cols" => {
+                match columns::parse(rest) {
+                    Ok(columns) => self.settings.columns = columns,
+                    Err(error) => self.complain(error),
+                }
+                return Vec::new();
+            }
+            "ctx" if self.settings.contexts.is_empty() => {
+                self.complain("there are no contexts; `evs context add` makes one");
+                return Vec::new();
             }
             "ctx" => {
                 let names = self.settings.contexts.join(", ");

@@ -84,11 +84,24 @@ impl App {
                 let letter = self.data().dead_letters.items.iter().find(|d| d.id == *id)?;
                 Some(Row { id: id.clone(), json: json(letter) })
             }
-            Screen::Cluster => {
-                let id = self.cluster.selected.as_ref()?;
-                let instance = self.instance_rows().iter().find(|i| i.id == *id)?;
-                Some(Row { id: id.clone(), json: json(instance) })
-            }
+            Screen::Cluster => match self.focus {
+                0 => {
+                    let id = self.cluster.instances.selected.as_ref()?;
+                    let instance = self.instance_rows().iter().find(|i| i.id == *id)?;
+                    Some(Row { id: id.clone(), json: json(instance) })
+                }
+                1 => {
+                    let id = self.cluster.partitions.selected?;
+                    let partition = self.partition_rows().iter().find(|p| p.partition == id)?;
+                    Some(Row { id: id.to_string(), json: json(partition) })
+                }
+                _ => {
+                    let id = self.cluster.shards.selected?;
+                    let shard = self.shard_rows().iter().find(|s| s.shard == id)?;
+                    // The epoch is what logs and cursors name.
+                    Some(Row { id: shard.epoch.clone(), json: json(shard) })
+                }
+            },
         }
     }
 

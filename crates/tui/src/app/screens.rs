@@ -151,3 +151,11 @@ pub struct DeadLettersView {
     pub pages: Pages,
     pub marks: BTreeSet<String>,
 }
+
+/// Cursors of the panes of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    pub instances: ListCursor<String>,
+    pub partitions: ListCursor<u32>,
+    pub shards: ListCursor<u16>,
+}

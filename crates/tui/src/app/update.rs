@@ -188,8 +188,15 @@ impl App {
                 self.data_at_ms = Some(now);
                 let news = self.alerts.look(&stats, now);
                 self.live.put_stats(*stats, now);
-                if news && self.settings.bell {
-                    return vec![Effect::Bell];
+                if !news.is_empty() {
+                    let mut effects = Vec::new();
+                    if self.settings.bell {
+                        effects.push(Effect::Bell);
+                    }
+                    if self.settings.notify {
+                        effects.push(Effect::Notify(format!("{}: {}", self.settings.target, news.join(", "))));
+                    }
+                    return effects;
                 }
             }
             FeedMessage::Subscribers(query, page) => {

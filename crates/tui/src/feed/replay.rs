@@ -1,163 +1,216 @@
-//! A recorded file as a feed: NDJSON, each line `{"at_ms": 0, "stats": {...}}` with any of `stats`, `event`, `log`,
-//! `subscribers`, `filters`, `dead_letters`, `connection`; or plain events, as `W` writes them.
+//! A recorded file as a feed: what `--record` wrote, or plain events, as `W` writes them.
+//!
+//! The last of everything is kept, so that a screen that is opened later has what was recorded for it.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
 use evs_api::Page;
-use evs_api::dead_letters::DeadLetter;
-use evs_api::filters::Filter;
-use evs_api::oplog::LogEntry;
-use evs_api::stats::Stats;
-use evs_api::subscribers::Subscriber;
-use serde::Deserialize;
+use evs_core::filter::Filter;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
+use super::recording::Line;
 use super::{Ends, Feed};
 use crate::clock;
-use crate::message::{Answer, Connection, Failure, FailureKind, FeedMessage, Incoming, Message, StreamState, Wants};
+use crate::message::{
+    Answer, Connection, EventsQuery, Failure, FailureKind, FeedMessage, Incoming, Message, StreamState, Topic, Wants,
+};
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    /// When, since the start of the file.
-    at_ms: u64,
-    #[serde(default)]
-    stats: Option<Box<Stats>>,
-    #[serde(default)]
-    event: Option<Box<RawValue>>,
-    #[serde(default)]
-    log: Option<LogEntry>,
-    #[serde(default)]
-    subscribers: Option<Page<Subscriber>>,
-    #[serde(default)]
-    filters: Option<Page<Filter>>,
-    #[serde(default)]
-    dead_letters: Option<Page<DeadLetter>>,
-    /// Why the connection is lost; empty when it is back.
-    #[serde(default)]
-    connection: Option<String>,
-}
+/// Events kept for a view that is opened later; a view keeps no more unless it is told to.
+const EVENTS_MAX: usize = 5_000;
+/// Between plain events, which have no time of their own.
+const PLAIN_MS: u64 = 10;
 
 /// # Errors
 /// If the file cannot be opened.
 pub fn start(path: &Path) -> std::io::Result<Feed> {
     let file = BufReader::new(std::fs::File::open(path)?);
-    Ok(Feed::start(|ends| run(file, ends)))
+    Ok(Feed::start(|ends| async move {
+        // Fails only when the loop is gone.
+        let _ =
+            Player { ends, wants: Wants::default(), last: Line::default(), events: VecDeque::new() }.run(file).await;
+    }))
 }
 
-async fn run(file: BufReader<std::fs::File>, mut ends: Ends) {
-    let start = tokio::time::Instant::now();
-    let mut plain = 0;
-    let mut opened = None;
-    let mut out = vec![FeedMessage::Connection(Connection::Connected)];
-    for line in file.lines() {
-        let Ok(text) = line else { break };
-        if text.trim().is_empty() {
-            continue;
-        }
-        let line: Line = match serde_json::from_str(&text) {
-            Ok(line) => line,
-            Err(_) => {
-                // A plain event: a hundred a second.
-                plain += 10;
-                match RawValue::from_string(text) {
-                    Ok(event) => Line { event: Some(event), ..empty(plain) },
+/// The loop is gone.
+struct Gone;
+
+struct Player {
+    ends: Ends,
+    /// What the screen was given last.
+    wants: Wants,
+    /// The last page of each kind.
+    last: Line,
+    events: VecDeque<Incoming>,
+}
+
+impl Player {
+    async fn run(&mut self, file: BufReader<std::fs::File>) -> Result<(), Gone> {
+        let start = Instant::now();
+        let mut plain = 0;
+        self.tell(FeedMessage::Connection(Connection::Connected)).await?;
+        for line in file.lines() {
+            let Ok(text) = line else { break };
+            if text.trim().is_empty() {
+                continue;
+            }
+            let line = match serde_json::from_str::<Line>(&text) {
+                Ok(line) => line,
+                Err(_) => match RawValue::from_string(text) {
+                    Ok(event) => {
+                        plain += PLAIN_MS;
+                        Line { at_ms: plain, event: Some(event), ..Line::default() }
+                    }
                     Err(_) => continue,
+                },
+            };
+            self.wait(Some(start + Duration::from_millis(line.at_ms))).await?;
+            self.play(line).await?;
+        }
+        // The end of the file stays on the screen.
+        self.wait(None).await
+    }
+
+    /// Until the line is due, or for ever; meanwhile screens are opened, and requests refused.
+    async fn wait(&mut self, due: Option<Instant>) -> Result<(), Gone> {
+        self.screen().await?;
+        loop {
+            let due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => return Ok(()),
+                changed = self.ends.wants.changed() => {
+                    changed.map_err(|_| Gone)?;
+                    self.screen().await?;
+                }
+                asked = self.ends.asks.recv() => {
+                    let (number, _) = asked.ok_or(Gone)?;
+                    let answer: Result<Answer, Failure> = Err(recording());
+                    self.ends.messages.send(Message::Answer(number, answer)).await.map_err(|_| Gone)?;
                 }
             }
-        };
-        wait(start + Duration::from_millis(line.at_ms), &mut ends).await;
-        let wants = ends.wants.borrow().clone();
-        if wants.events != opened {
-            opened.clone_from(&wants.events);
-            if let Some(query) = &opened {
-                ends.mailbox.open(query);
-                out.push(FeedMessage::EventStream(query.clone(), StreamState::Open));
+        }
+    }
+
+    async fn tell(&self, message: FeedMessage) -> Result<(), Gone> {
+        self.ends.messages.send(Message::Feed(message)).await.map_err(|_| Gone)
+    }
+
+    /// What a screen that was just opened needs.
+    async fn screen(&mut self) -> Result<(), Gone> {
+        let wants = self.ends.wants.borrow_and_update().clone();
+        let old = std::mem::replace(&mut self.wants, wants.clone());
+        if let (Some(query), true) = (&wants.events, wants.events != old.events) {
+            self.ends.mailbox.open(query);
+            self.tell(FeedMessage::EventStream(query.clone(), StreamState::Open)).await?;
+            for event in &self.events {
+                self.show(query, event);
             }
         }
-        messages(line, &wants, &ends, &mut out);
-        for message in out.drain(..) {
-            if ends.messages.send(Message::Feed(message)).await.is_err() {
+        if wants.detail.is_some() && wants.detail != old.detail {
+            self.tell(FeedMessage::Failed(Topic::Detail, recording())).await?;
+        }
+        let last = &self.last;
+        if wants.subscribers != old.subscribers
+            && let (Some(query), Some(page)) = (&wants.subscribers, &last.subscribers)
+        {
+            self.tell(FeedMessage::Subscribers(query.clone(), only(page))).await?;
+        }
+        if wants.filters != old.filters
+            && let (Some(query), Some(page)) = (&wants.filters, &last.filters)
+        {
+            self.tell(FeedMessage::Filters(query.clone(), only(page))).await?;
+        }
+        if wants.dead_letters != old.dead_letters
+            && let (Some(query), Some(page)) = (&wants.dead_letters, &last.dead_letters)
+        {
+            self.tell(FeedMessage::DeadLetters(query.clone(), only(page))).await?;
+        }
+        Ok(())
+    }
+
+    async fn play(&mut self, line: Line) -> Result<(), Gone> {
+        let Line { at_ms: _, stats, event, log, subscribers, filters, dead_letters, connection } = line;
+        if let Some(why) = connection {
+            let retrying = |why| Connection::Retrying { attempt: 1, at_ms: clock::now_ms() + 1000, why };
+            let connection = if why.is_empty() { Connection::Connected } else { retrying(why) };
+            self.tell(FeedMessage::Connection(connection)).await?;
+        }
+        if let Some(stats) = stats {
+            self.tell(FeedMessage::Stats(stats)).await?;
+        }
+        if let Some(entry) = log {
+            self.tell(FeedMessage::Log(vec![entry])).await?;
+        }
+        if let Some(event) = event {
+            let event = incoming(&event);
+            if let Some(query) = &self.wants.events {
+                self.show(query, &event);
+            }
+            if self.events.len() >= EVENTS_MAX {
+                self.events.pop_front();
+            }
+            self.events.push_back(event);
+        }
+        if let Some(page) = subscribers {
+            if let Some(query) = &self.wants.subscribers {
+                self.tell(FeedMessage::Subscribers(query.clone(), only(&page))).await?;
+            }
+            self.last.subscribers = Some(page);
+        }
+        if let Some(page) = filters {
+            if let Some(query) = &self.wants.filters {
+                self.tell(FeedMessage::Filters(query.clone(), only(&page))).await?;
+            }
+            self.last.filters = Some(page);
+        }
+        if let Some(page) = dead_letters {
+            if let Some(query) = &self.wants.dead_letters {
+                self.tell(FeedMessage::DeadLetters(query.clone(), only(&page))).await?;
+            }
+            self.last.dead_letters = Some(page);
+        }
+        Ok(())
+    }
+
+    /// A recording does not say whose event it was; a condition is applied.
+    fn show(&self, query: &EventsQuery, event: &Incoming) {
+        if let Some(condition) = &query.where_ {
+            let filter = Filter::new(Vec::new(), Vec::new(), None, Some(condition));
+            let value = serde_json::from_str::<serde_json::Value>(&event.json);
+            if !matches!((filter, value), (Ok(filter), Ok(value)) if filter.matches_value(&value)) {
                 return;
             }
         }
-    }
-    // The end of the file stays on the screen.
-    loop {
-        let Some((number, _)) = ends.asks.recv().await else { return };
-        if refuse(number, &ends).await.is_err() {
-            return;
-        }
+        self.ends.mailbox.put(query, event.clone());
     }
 }
 
-/// Until the line is due; a file answers no requests.
-async fn wait(due: tokio::time::Instant, ends: &mut Ends) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => return,
-            asked = ends.asks.recv() => match asked {
-                Some((number, _)) => if refuse(number, ends).await.is_err() { return },
-                None => return,
-            },
-        }
-    }
+fn recording() -> Failure {
+    Failure { kind: FailureKind::Unsupported, why: "this is a recording".into(), problem: None }
 }
 
-async fn refuse(number: u64, ends: &Ends) -> Result<(), ()> {
-    let failure = Failure { kind: FailureKind::Unsupported, why: "this is a recording".into(), problem: None };
-    let answer: Result<Answer, Failure> = Err(failure);
-    ends.messages.send(Message::Answer(number, answer)).await.map_err(|_| ())
+/// There are no other pages in a recording.
+fn only<T: Clone>(page: &Page<T>) -> Page<T> {
+    Page { next: None, ..page.clone() }
 }
 
-fn empty(at_ms: u64) -> Line {
-    Line {
-        at_ms,
-        stats: None,
-        event: None,
-        log: None,
-        subscribers: None,
-        filters: None,
-        dead_letters: None,
-        connection: None,
-    }
-}
-
-fn messages(line: Line, wants: &Wants, ends: &Ends, out: &mut Vec<FeedMessage>) {
-    let Line { at_ms: _, stats, event, log, subscribers, filters, dead_letters, connection } = line;
-    if let Some(why) = connection {
-        out.push(FeedMessage::Connection(if why.is_empty() {
-            Connection::Connected
-        } else {
-            Connection::Retrying { attempt: 1, at_ms: clock::now_ms() + 1000, why }
-        }));
-    }
-    if let Some(stats) = stats {
-        out.push(FeedMessage::Stats(stats));
-    }
-    if let (Some(event), Some(query)) = (event, &wants.events) {
-        let json = event.get();
-        let mut incoming = Incoming { time_ms: clock::now_ms(), json: json.into(), ..Incoming::default() };
-        // A line of `GET /events` has its place and time around the event.
-        if let Ok(logged) = serde_json::from_str::<evs_api::events::LoggedEvent>(json) {
-            incoming.position = Some(logged.position);
-            incoming.time_ms = logged.time_ms;
-            incoming.json = logged.data.get().into();
-        }
-        ends.mailbox.put(query, incoming);
-    }
-    if let Some(entry) = log {
-        out.push(FeedMessage::Log(vec![entry]));
-    }
-    if let (Some(page), Some(query)) = (subscribers, &wants.subscribers) {
-        out.push(FeedMessage::Subscribers(query.clone(), page));
-    }
-    if let (Some(page), Some(query)) = (filters, &wants.filters) {
-        out.push(FeedMessage::Filters(query.clone(), page));
-    }
-    if let (Some(page), Some(query)) = (dead_letters, &wants.dead_letters) {
-        out.push(FeedMessage::DeadLetters(query.clone(), page));
+/// A line of `GET /events` has its place and time around the event.
+fn incoming(event: &RawValue) -> Incoming {
+    match serde_json::from_str::<evs_api::events::LoggedEvent>(event.get()) {
+        Ok(logged) => Incoming {
+            position: Some(logged.position),
+            time_ms: logged.time_ms,
+            json: logged.data.get().into(),
+            ..Incoming::default()
+        },
+        Err(_) => Incoming { time_ms: clock::now_ms(), json: event.get().into(), ..Incoming::default() },
     }
 }

@@ -55,7 +55,8 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
     }
     let newest = app.data().stats.as_ref().map_or(0, |s| s.filter_version);
     let on_cluster = *app.screen() == Screen::Cluster;
-    let selected = on_cluster.then(|| rows.iter().position(|i| app.cluster.selected.as_ref() == Some(&i.id))).flatten();
+    let selected =
+        on_cluster.then(|| rows.iter().position(|i| app.cluster.instances.selected.as_ref() == Some(&i.id))).flatten();
     let mut inner = ui.pane(area, buf, pane, &title);
     // What is wrong with the chosen instance has a line of its own: a column would cut it.
     let problem = selected.and_then(|at| rows[at].problem.clone()).or_else(|| {
@@ -90,7 +91,7 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
         }
     };
     let height = usize::from(inner.height.saturating_sub(1));
-    let offset = if on_cluster { app.cluster.window(rows.len(), selected, height) } else { 0 };
+    let offset = if on_cluster { app.cluster.instances.window(rows.len(), selected, height) } else { 0 };
     let rows = Rows { len: rows.len(), offset, selected, is_marked: &|_| false, cell: &cell };
     table::draw(ui, inner, buf, &INSTANCES, None, &rows);
 }
@@ -127,7 +128,14 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
             _ => (Role::Muted, p.low.to_string()),
         }
     };
-    let rows = Rows { len: stats.partitions.len(), offset: 0, selected: None, is_marked: &|_| false, cell: &cell };
+    let app = ui.app;
+    // Only the cluster's own screen has a cursor in it.
+    let is_here = *app.screen() == Screen::Cluster && app.focus == pane;
+    let list = &app.cluster.partitions;
+    let selected = stats.partitions.iter().position(|p| list.selected == Some(p.partition)).filter(|_| is_here);
+    let len = stats.partitions.len();
+    let offset = list.window(len, selected, usize::from(inner.height.saturating_sub(1)));
+    let rows = Rows { len, offset, selected, is_marked: &|_| false, cell: &cell };
     table::draw(ui, inner, buf, &PARTITIONS, None, &rows);
 }
 
@@ -162,7 +170,13 @@ pub(super) fn shards(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer)
             _ => (Role::Muted, s.epoch.clone()),
         }
     };
-    let rows = Rows { len: stats.shards.len(), offset: 0, selected: None, is_marked: &|_| false, cell: &cell };
+    let app = ui.app;
+    let is_here = *app.screen() == Screen::Cluster && app.focus == pane;
+    let list = &app.cluster.shards;
+    let selected = stats.shards.iter().position(|s| list.selected == Some(s.shard)).filter(|_| is_here);
+    let len = stats.shards.len();
+    let offset = list.window(len, selected, usize::from(inner.height.saturating_sub(1)));
+    let rows = Rows { len, offset, selected, is_marked: &|_| false, cell: &cell };
     table::draw(ui, inner, buf, &SHARDS, None, &rows);
 }
 

@@ -16,7 +16,8 @@ type Part = (u8, Vec<(Role, String)>);
 
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let app = ui.app;
-    let mut parts: Vec<Part> = vec![(2, vec![(Role::Context, app.settings.target.clone())]), (0, connection(ui))];
+    let mut parts: Vec<Part> =
+        vec![(2, vec![(app.settings.target_role, app.settings.target.clone())]), (0, connection(ui))];
     if app.settings.read_only {
         parts.push((4, vec![(Role::Muted, "read-only".into())]));
     }

@@ -13,7 +13,7 @@ use crate::theme::Role;
 const COLUMNS: [Column; 5] = [
     column("time", 12, 1),
     column("level", 7, 0),
-    column("kind", 13, 2),
+    column("kind", 15, 2),
     column("subscriber", 12, 3),
     column("message", 16, 0).grows(),
 ];

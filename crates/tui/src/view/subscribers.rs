@@ -6,26 +6,29 @@ use ratatui::layout::Rect;
 
 use super::table::{self, Column, Rows, column};
 use super::ui::Ui;
+use crate::app::columns::SubscriberColumn as C;
 use crate::app::screens::PAGE_ROWS;
 use crate::data::SPARK_MAX;
 use crate::format;
 use crate::message::{Sort, Topic};
 use crate::theme::Role;
 
-const COLUMNS: [Column; 12] = [
-    column("state", 7, 0).sort(Sort::State),
-    column("subscriber", 10, 0).grows().sort(Sort::Id),
-    column("lag", 7, 0).right().sort(Sort::LagEvents),
-    column("oldest", 7, 1).right().sort(Sort::LagS),
-    column("loss in", 7, 2).right(),
-    column("rate", 7, 3).right().sort(Sort::DeliveredPerS),
-    column("last ack", 9, 4).right().sort(Sort::LastAck),
-    column("filters", 8, 6).right().sort(Sort::Filters),
-    column("conns", 5, 7).right(),
-    column("lost", 5, 8).right(),
-    column("delivered", 16, 5),
-    column("acked", 9, 9).right(),
-];
+fn look(of: C) -> Column {
+    match of {
+        C::State => column("state", 7, 0).sort(Sort::State),
+        C::Subscriber => column("subscriber", 10, 0).grows().sort(Sort::Id),
+        C::Lag => column("lag", 7, 0).right().sort(Sort::LagEvents),
+        C::Oldest => column("oldest", 7, 1).right().sort(Sort::LagS),
+        C::LossIn => column("loss in", 7, 2).right(),
+        C::Rate => column("rate", 7, 3).right().sort(Sort::DeliveredPerS),
+        C::LastAck => column("last ack", 9, 4).right().sort(Sort::LastAck),
+        C::Filters => column("filters", 8, 6).right().sort(Sort::Filters),
+        C::Connections => column("conns", 5, 7).right(),
+        C::Lost => column("lost", 5, 8).right(),
+        C::Delivered => column("delivered", 16, 5),
+        C::Acked => column("acked", 9, 9).right(),
+    }
+}
 
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let app = ui.app;
@@ -51,36 +54,38 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let offset = view.list.window(rows.len(), selected, height);
     let alarm_s = app.alerts.subscriber_lag_s();
     let this: &Ui<'_> = ui;
+    let shown = &app.settings.columns;
+    let columns: Vec<Column> = shown.iter().map(|c| look(*c)).collect();
     let cell = |row: usize, c: usize| {
         let s = rows[row];
         let none = || (Role::Muted, this.sym.none.to_owned());
-        match c {
-            0 => state(this, s.state),
-            1 if s.lag_s.unwrap_or(0.0) > alarm_s => (Role::Bad, s.id.clone()),
-            1 => (Role::Text, s.id.clone()),
-            2 => (lag_role(s.lag_s, alarm_s), format::short_count(s.lag_events)),
-            3 => s.lag_s.map_or_else(none, |lag| (lag_role(s.lag_s, alarm_s), format::seconds(lag))),
-            4 => s
+        match shown[c] {
+            C::State => state(this, s.state),
+            C::Subscriber if s.lag_s.unwrap_or(0.0) > alarm_s => (Role::Bad, s.id.clone()),
+            C::Subscriber => (Role::Text, s.id.clone()),
+            C::Lag => (lag_role(s.lag_s, alarm_s), format::short_count(s.lag_events)),
+            C::Oldest => s.lag_s.map_or_else(none, |lag| (lag_role(s.lag_s, alarm_s), format::seconds(lag))),
+            C::LossIn => s
                 .data_loss_in_s
                 .map_or_else(none, |left| (if left < 600.0 { Role::Bad } else { Role::Warn }, format::seconds(left))),
-            5 => (Role::Text, this.rate(s.delivered_per_s)),
-            6 => s
+            C::Rate => (Role::Text, this.rate(s.delivered_per_s)),
+            C::LastAck => s
                 .last_ack_ms
                 .map_or_else(none, |at| (Role::Text, format::seconds(format::age_ms(this.app.shown_ms(), at)))),
-            7 => (Role::Text, s.filters.to_string()),
-            8 => (Role::Text, s.connections.to_string()),
-            9 => (if s.lost > 0 { Role::Bad } else { Role::Muted }, format::short_count(s.lost)),
-            10 => {
+            C::Filters => (Role::Text, s.filters.to_string()),
+            C::Connections => (Role::Text, s.connections.to_string()),
+            C::Lost => (if s.lost > 0 { Role::Bad } else { Role::Muted }, format::short_count(s.lost)),
+            C::Delivered => {
                 let spark = data.sparks.get(&s.id);
                 (Role::SeriesDelivered, spark.map_or_else(String::new, |v| this.spark(v.iter(), SPARK_MAX.min(16))))
             }
-            _ => (Role::Muted, format::short_count(s.acked)),
+            C::Acked => (Role::Muted, format::short_count(s.acked)),
         }
     };
     let is_marked = |row: usize| view.marks.contains(&rows[row].id);
     let table_rows = Rows { len: rows.len(), offset, selected, is_marked: &is_marked, cell: &cell };
     let mut out = Ui::new(app);
-    table::draw(&mut out, inner, buf, &COLUMNS, Some((view.sort, view.ascending)), &table_rows);
+    table::draw(&mut out, inner, buf, &columns, Some((view.sort, view.ascending)), &table_rows);
     ui.take_hits(out);
 }
 

@@ -119,7 +119,7 @@ fn no_color_means_no_color() {
 fn without_a_terminal_it_says_what_to_use_instead() {
     let output = Command::new(binary()).arg("--demo").stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("evs stats"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("evs top --once"));
     let output = Command::new(binary()).arg("--print-keys").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("# Keys of evs-tui"));
 }

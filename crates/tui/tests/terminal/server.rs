@@ -7,15 +7,15 @@ use std::process::{Child, Command, Stdio};
 
 use crate::pty::{Pty, binary};
 
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    api: String,
-    gateway: String,
+    pub(crate) api: String,
+    pub(crate) gateway: String,
 }
 
 impl Server {
-    fn start(api: &str, gateway: &str) -> Self {
-        let mut child = Command::new(server_binary())
+    pub(crate) fn start(api: &str, gateway: &str) -> Self {
+        let mut child = Command::new(beside("evs-server"))
             .args(["demo", "--plain", "--rate", "200", "--api-addr", api, "--gateway-addr", gateway])
             .args(["--matcher-addr", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -44,13 +44,13 @@ impl Drop for Server {
     }
 }
 
-/// `evs-server` beside `evs-tui`, built if a test of this crate alone did not.
-fn server_binary() -> PathBuf {
-    let path = binary().with_file_name("evs-server");
+/// A program beside `evs-tui` by the name of its package, built if a test of this crate alone did not.
+pub(crate) fn beside(name: &str) -> PathBuf {
+    let path = binary().with_file_name(name);
     if !path.exists() {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let status = Command::new(cargo).args(["build", "-p", "evs-server"]).status().unwrap();
-        assert!(status.success() && path.exists(), "evs-server could not be built");
+        let status = Command::new(cargo).args(["build", "-p", name]).status().unwrap();
+        assert!(status.success() && path.exists(), "{name} could not be built");
     }
     path
 }

@@ -15,7 +15,7 @@ use crate::exit::{ExitStatus, Failure};
 #[group(id = "SpecArgs", multiple = true)]
 pub(crate) struct SpecArgs {
     /// Who gets the events
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
     pub(crate) subscriber: Option<String>,
     /// A name of your own; creating it again replaces the filter
     #[arg(long, value_name = "NAME")]

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::BATCH_EVENTS_MAX;
 use super::report::Report;
 use super::sink::{Outcome, Sink};
 use super::source::{Record, Source};
+use super::{BATCH_EVENTS_MAX, Patience};
 use crate::app::App;
 use crate::exit::{ExitStatus, Failure};
 use crate::meter::Meter;
@@ -31,7 +31,7 @@ pub(super) struct Plan {
     pub(super) duration: Option<Duration>,
     pub(super) lanes: usize,
     pub(super) max_errors: u64,
-    pub(super) give_up_after: Duration,
+    pub(super) patience: Patience,
 }
 
 /// Records of some of the keys, of which one batch at most is under way, so that they keep their order. What gathers
@@ -130,7 +130,7 @@ pub(super) async fn run(app: &App, mut source: Source, sink: &Sink, plan: &Plan)
             if !lane.busy && !lane.waiting.is_empty() {
                 lane.busy = true;
                 let (records, due) = lane.take_batch();
-                under_way.push(async move { (at, due, sink.send(records, plan.give_up_after).await) });
+                under_way.push(async move { (at, due, sink.send(records, plan.patience).await) });
             }
         }
         if ended && under_way.is_empty() && held.is_none() {
@@ -165,6 +165,8 @@ fn settle(
     lanes[lane].busy = false;
     let now = Instant::now();
     let lost = outcome.failure.is_some();
+    let refused = outcome.refused_as_meant + outcome.refused.len() as u64;
+    let rest = (due.len() as u64).saturating_sub(outcome.accepted + refused);
     if !lost {
         // From the moment an event was due, not from when it was sent: a server that stalls cannot hide it.
         due.iter().for_each(|at| report.latency(now.saturating_duration_since(*at)));
@@ -184,8 +186,10 @@ fn settle(
     }
     if let Some(failure) = outcome.failure {
         // A clear no, such as to a token, leaves no doubt.
-        if matches!(failure.status, ExitStatus::Unreachable | ExitStatus::Failure) {
-            report.unknown += due.len() as u64 - outcome.accepted;
+        if outcome.not_arrived {
+            report.not_arrived += rest;
+        } else if matches!(failure.status, ExitStatus::Unreachable | ExitStatus::Failure) {
+            report.unknown += rest;
         }
         report.failure.get_or_insert(failure);
     } else if report.refused() > plan.max_errors {

@@ -25,6 +25,8 @@ pub(super) struct Report {
     pub(super) retried_for: BTreeMap<String, u64>,
     /// Sent, and whether they were taken is not known.
     pub(super) unknown: u64,
+    /// Given up without having reached the server.
+    pub(super) not_arrived: u64,
     pub(super) bytes: u64,
     pub(super) elapsed: Duration,
     pub(super) failure: Option<Failure>,
@@ -39,6 +41,7 @@ struct Summary<'a> {
     refused: u64,
     refused_as_meant: u64,
     unknown: u64,
+    not_arrived: u64,
     retries: u64,
     /// By cause: `storage_full` is a 507, `unavailable` a 503, and so on.
     retried_for: &'a BTreeMap<String, u64>,
@@ -95,6 +98,7 @@ impl Report {
             retries: 0,
             retried_for: BTreeMap::new(),
             unknown: 0,
+            not_arrived: 0,
             bytes: 0,
             elapsed: Duration::ZERO,
             failure: None,
@@ -151,6 +155,7 @@ impl Report {
                 refused: self.refused(),
                 refused_as_meant: self.refused_as_meant,
                 unknown: self.unknown,
+                not_arrived: self.not_arrived,
                 retries: self.retries,
                 retried_for: &self.retried_for,
                 bytes: self.bytes,
@@ -183,6 +188,9 @@ impl Report {
             let causes: Vec<String> =
                 self.retried_for.iter().map(|(cause, count)| format!("{} {cause}", thousands(*count))).collect();
             app.out.say(format!("{} requests were repeated: {}", thousands(self.retries), causes.join(", ")));
+        }
+        if self.not_arrived > 0 {
+            app.out.say(format!("{YELLOW}{} events did not arrive{YELLOW:#}", thousands(self.not_arrived)));
         }
         if self.unknown > 0 {
             app.out.say(format!(

@@ -1,13 +1,15 @@
 //! Through `POST /events`: a batch is accepted or refused as a whole, and repeated until its fate is known.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use evs_client::api::Problem;
 use evs_client::backoff::Backoff;
 use evs_client::{Client, Error};
 
+use super::Patience;
 use super::sink::Outcome;
 use super::source::Record;
 
@@ -15,18 +17,20 @@ pub(super) struct Rest {
     client: Client,
     /// Of this run; with a number it is the idempotency key of a batch.
     run: u64,
-    next: std::sync::atomic::AtomicU64,
+    next: AtomicU64,
+    /// The server has answered something.
+    reached: AtomicBool,
 }
 
 impl Rest {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, run: rand::random(), next: 0.into() }
+        Self { client, run: rand::random(), next: 0.into(), reached: false.into() }
     }
 
-    pub(super) async fn send(&self, mut batch: Vec<Record>, give_up_after: Duration) -> Outcome {
+    pub(super) async fn send(&self, mut batch: Vec<Record>, patience: Patience) -> Outcome {
         let mut outcome = Outcome::default();
         while !batch.is_empty() {
-            match self.publish(&batch, give_up_after, &mut outcome).await {
+            match self.publish(&batch, patience, &mut outcome).await {
                 Ok(accepted) => {
                     outcome.accepted += accepted;
                     break;
@@ -51,17 +55,25 @@ impl Rest {
         outcome
     }
 
-    async fn publish(&self, batch: &[Record], give_up_after: Duration, outcome: &mut Outcome) -> Result<u64, Error> {
+    async fn publish(&self, batch: &[Record], patience: Patience, outcome: &mut Outcome) -> Result<u64, Error> {
         let body = body(batch);
-        let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let key = format!("{:016x}-{number}", self.run);
         let started = Instant::now();
         let mut backoff = Backoff::default();
+        outcome.not_arrived = true;
         loop {
-            match self.client.publish(body.clone(), Some(&key)).await {
+            let answer = self.client.publish(body.clone(), Some(&key)).await;
+            if !answer.as_ref().is_err_and(Error::did_not_arrive) {
+                outcome.not_arrived = false;
+                self.reached.store(true, Ordering::Relaxed);
+            }
+            match answer {
                 Ok(answer) => return Ok(answer.accepted),
-                // Whether the server took it is unknown; the key makes asking again safe.
+                // Whether the server took it is unknown, unless it was never reached; the key makes asking again safe.
                 Err(error) if error.is_transient() => {
+                    let reached = self.reached.load(Ordering::Relaxed);
+                    let give_up_after = if reached { patience.later } else { patience.at_first };
                     let delay = backoff.next_delay(Instant::now(), &mut rand::rng());
                     if started.elapsed() + delay > give_up_after {
                         return Err(error);
@@ -125,7 +137,7 @@ mod tests {
         let named = |problem: Problem| cause(&Error::Problem(Box::new(problem)));
         assert_eq!(named(problem(507, "storage_full")), "storage_full");
         assert_eq!(named(problem(503, "")), "status_503");
-        let timeout = Error::Timeout { url: String::new(), after: Duration::ZERO };
+        let timeout = Error::Timeout { url: String::new(), after: std::time::Duration::ZERO };
         assert_eq!(cause(&timeout), "timeout");
     }
 

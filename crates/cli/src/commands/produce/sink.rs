@@ -1,5 +1,6 @@
 //! Where events go to.
 
+use super::Patience;
 use super::rest::Rest;
 use super::source::Record;
 use crate::exit::Failure;
@@ -22,17 +23,19 @@ pub(super) struct Outcome {
     pub(super) retries: u64,
     /// Those attempts by the word for their cause, such as `storage_full`.
     pub(super) retried_for: std::collections::BTreeMap<String, u64>,
+    /// With a failure: no attempt reached the server, so the rest certainly did not arrive.
+    pub(super) not_arrived: bool,
     /// Why the rest of the batch was given up.
     pub(super) failure: Option<Failure>,
 }
 
 impl Sink {
     /// Sends a batch and waits until it is durable, refused or given up.
-    pub(super) async fn send(&self, batch: Vec<Record>, give_up_after: std::time::Duration) -> Outcome {
+    pub(super) async fn send(&self, batch: Vec<Record>, patience: Patience) -> Outcome {
         match self {
-            Self::Rest(rest) => rest.send(batch, give_up_after).await,
+            Self::Rest(rest) => rest.send(batch, patience).await,
             #[cfg(feature = "kafka")]
-            Self::Kafka(kafka) => kafka.send(batch, give_up_after).await,
+            Self::Kafka(kafka) => kafka.send(batch, patience.later).await,
         }
     }
 }

@@ -121,7 +121,10 @@ impl EventLog for KafkaLog {
     }
 
     async fn committed(&self, partition: Partition) -> PortResult<Option<Committed>> {
-        self.ask(move |shared, _| witness::read(shared, partition)).await
+        // It has a client of its own, so it need not wait for the reader.
+        let shared = self.shared.clone();
+        let asked = tokio::task::spawn_blocking(move || witness::read(&shared, partition)).await;
+        asked.unwrap_or_else(|error| Err(unavailable(error)))
     }
 
     async fn consumer(&self, instance: &str) -> PortResult<Box<dyn LogConsumer>> {

@@ -260,9 +260,7 @@ impl ShardData {
             (begin, state.epoch)
         };
         let (acked, lost) = (queue.acked, queue.lost);
-        let takes_turn = !removed && !full && start != Start::Observe;
-        let turn = if takes_turn { self.turns.take(slot, consumer) } else { 0 };
-        let attached = Attached { state, removed, full, new, row, row_epoch, acked, lost, base, turn };
+        let attached = Attached { state, removed, full, new, row, row_epoch, acked, lost, base };
         self.forget_empty(slot);
         attached
     }
@@ -465,6 +463,10 @@ impl DeliveryQueue for MemoryQueue {
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
         let now_ms = self.clock.now_ms();
         self.step(shard, |data| data.attach(slot, consumer, start, now_ms))
+    }
+
+    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
+        self.step(shard, |data| data.turns.take(slot, consumer))
     }
 
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {

@@ -16,8 +16,8 @@ use super::record::{StreamEntry, damaged, pack, spilled, value};
 use super::scripts::{Digests, Script};
 use super::{BLOCK_MAX, RedisQueue, asks_for_contact, port_error};
 use crate::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
-    ShardState, Snapshot, Standing, Start, TURNS_KEPT, Tail, Turn, Turns,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, PRESENCE_TTL_S, Present,
+    QueueRead, Retention, ShardState, Snapshot, Standing, Start, TURNS_KEPT, Tail, Turn, Turns,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -36,6 +36,8 @@ const PIECE_GAP: u32 = 64;
 const ENTRIES_MAX: u64 = 1_000;
 /// Slots of the `acked` string that one list looks at in one go.
 const WINDOW_SLOTS: usize = 4_096;
+/// A slot, and twice its connections, and one more if they are live.
+const PRESENT_BYTES: usize = 8;
 /// Turns of one read.
 const TURNS_MAX: usize = 1_000;
 /// Spilled records of one read.
@@ -381,7 +383,7 @@ impl DeliveryQueue for RedisQueue {
     }
 
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
-        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64, u64, u64);
+        type Answer = (Vec<String>, u64, u64, u64, String, u64, u64, u64, u64);
         let (mode, at) = match start {
             Start::Earliest => ("e", 0),
             Start::At(seq) => ("a", number(seq.0)),
@@ -390,9 +392,9 @@ impl DeliveryQueue for RedisQueue {
         let now_ms = self.clock.now_ms().max(0);
         let answer = self.call(&self.reads, shard, Script::Attach, |command| {
             command.arg(slot.0).arg(consumer.as_str()).arg(mode).arg(at).arg(now_ms);
-            command.arg(TURNS_KEPT).arg(SUBSCRIBER_CONSUMERS_MAX);
+            command.arg(SUBSCRIBER_CONSUMERS_MAX);
         });
-        let (state, removed, new, row, row_epoch, acked, lost, base, turn, full) = value::<Answer>(answer.await?)?;
+        let (state, removed, new, row, row_epoch, acked, lost, base, full) = value::<Answer>(answer.await?)?;
         let state = state_of(&state)?;
         let row_epoch = row_epoch.parse().map_err(|_| damaged("an epoch that is none"))?;
         Ok(Attached {
@@ -405,8 +407,14 @@ impl DeliveryQueue for RedisQueue {
             acked: acked_of(acked),
             lost: Seq(lost),
             base: Seq(base),
-            turn,
         })
+    }
+
+    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
+        let answer = self.call(&self.reads, shard, Script::Turn, |command| {
+            command.arg(slot.0).arg(consumer.as_str()).arg(TURNS_KEPT);
+        });
+        value(answer.await?)
     }
 
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
@@ -422,6 +430,32 @@ impl DeliveryQueue for RedisQueue {
             Ok(Turn { turn, slot: Slot(parse(slot)?), consumer })
         });
         Ok(Turns { epoch: state_of(&state)?.state.epoch, forgotten, taken: taken.collect::<PortResult<_>>()? })
+    }
+
+    async fn tell_presence(&self, shard: Shard, gateway: &str, present: &[Present]) -> PortResult<()> {
+        let mut bytes = Vec::with_capacity(present.len() * PRESENT_BYTES);
+        for Present { slot, connections, live } in present {
+            bytes.extend_from_slice(&slot.0.to_be_bytes());
+            bytes.extend_from_slice(&(connections << 1 | u32::from(*live)).to_be_bytes());
+        }
+        let answer = self.call(&self.writes, shard, Script::Present, |command| {
+            command.arg(gateway).arg(&bytes[..]).arg(PRESENCE_TTL_S);
+        });
+        answer.await.map(drop)
+    }
+
+    async fn presence(&self, shard: Shard, own: &str) -> PortResult<Vec<Present>> {
+        let answer = self.call(&self.reads, shard, Script::Here, |command| {
+            command.arg(own);
+        });
+        let gateways: Vec<Vec<u8>> = value(answer.await?)?;
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |value: u32, byte| value << 8 | u32::from(*byte));
+        let present = gateways.iter().flat_map(|bytes| bytes.chunks_exact(PRESENT_BYTES)).map(|bytes| {
+            let (slot, count) = bytes.split_at(PRESENT_BYTES / 2);
+            let count = number(count);
+            Present { slot: Slot(number(slot)), connections: count >> 1, live: count & 1 == 1 }
+        });
+        Ok(present.collect())
     }
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {

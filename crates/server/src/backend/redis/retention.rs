@@ -18,6 +18,8 @@ const RECORDS_MAX: usize = 8;
 /// Slots whose consumers one call looks at, and how many of them it may change.
 const WINDOW_SLOTS: u32 = 16_384;
 const FORGET_MAX: usize = 500;
+/// Slots of one call: each may have a thousand.
+const FORGET_SLOTS_MAX: usize = 20;
 
 impl RedisQueue {
     /// Looks at the next queues that hold spilled deliveries, and drops of each what is beyond the retention.
@@ -110,13 +112,16 @@ impl RedisQueue {
             return Ok(());
         }
         let before_ms = retention.consumers_before_ms.clamp(0, 1 << 48);
-        let answer = self.call(&self.writes, shard, Script::Forget, |command| {
-            command.arg(before_ms);
-            for slot in &idle {
-                command.arg(*slot);
-            }
-        });
-        answer.await.map(|_| ())
+        for slots in idle.chunks(FORGET_SLOTS_MAX) {
+            let answer = self.call(&self.writes, shard, Script::Forget, |command| {
+                command.arg(before_ms);
+                for slot in slots {
+                    command.arg(*slot);
+                }
+            });
+            answer.await?;
+        }
+        Ok(())
     }
 }
 

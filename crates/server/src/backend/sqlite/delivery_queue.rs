@@ -381,16 +381,15 @@ impl DeliveryQueue for SqliteQueue {
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
         self.state(shard).await?;
         let (name, now_ms) = (consumer.clone(), self.clock.now_ms());
-        let mut attached = self
-            .db
+        self.db
             .write(move |connection| {
                 Box::pin(async move { attach(connection, shard, slot, &name, start, now_ms).await })
             })
-            .await?;
-        if start != Start::Observe && !attached.removed && !attached.full {
-            attached.turn = self.live(shard)?.turns().take(slot, consumer);
-        }
-        Ok(attached)
+            .await
+    }
+
+    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
+        Ok(self.live(shard)?.turns().take(slot, consumer))
     }
 
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {

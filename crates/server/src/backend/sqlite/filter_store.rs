@@ -437,6 +437,16 @@ impl FilterStore for SqliteFilters {
     }
 
     async fn keep_above(&self, shard: Shard, slots: u32, version: FilterVersion) -> Result<(), StoreError> {
+        let row = sqlx::query(
+            "SELECT version, coalesce((SELECT next FROM slots WHERE shard = ?1), 0) AS next FROM filter_version",
+        )
+        .bind(shard.0)
+        .fetch_one(&self.db.readers)
+        .await
+        .map_err(|error| port_error(&error))?;
+        if number(&row, "next") >= u64::from(slots) && number(&row, "version") >= version.0 {
+            return Ok(());
+        }
         self.change(move |connection| {
             Box::pin(async move {
                 sqlx::query(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evs_api::frames::CloseCode;
+use evs_api::frames::{CloseCode, ServerFrame};
 use evs_api::oplog::Level;
 use evs_core::{Offset, Partition, Seq};
 
@@ -49,6 +49,12 @@ impl Dispatcher {
         if ending == Some(End::Superseded) {
             self.supersede(connection, &mut state, now_ms);
             return false;
+        }
+        if ending == Some(End::Moved) {
+            // A client that keeps a cursor of its own would come back by it, and undo the move.
+            let message =
+                "an operator moved this consumer; forget its cursor and its numbers, and come back".to_owned();
+            connection.write_frame(&mut state, &ServerFrame::Error { code: "moved".to_owned(), message });
         }
         let ending = ending.map(|end| if end == End::Gone { CloseCode::NotFound } else { CloseCode::Resume });
         let revoked = state.subject.as_ref().is_some_and(|subject| self.auth.is_revoked(subject));

@@ -22,7 +22,7 @@ pub(super) fn check(filter: &Filter, app: &App) -> ApiResult<()> {
             format!("this filter takes {} places in the index, more than the {ENTRIES_MAX} allowed", cost.entries);
         return Err(ApiError::refused("too_costly", detail).with_hint("split it over several filters"));
     }
-    let (present, max) = (app.activity.index().unindexable_filters, app.limits.config().unindexable_filters_max);
+    let (present, max) = (app.activity.unindexable_filters(), app.limits.config().unindexable_filters_max);
     if cost.indexability == Indexability::Scanned && present >= max {
         let detail = format!(
             "this filter must be tried on every event, and there are {present} such filters already, of {max} that \

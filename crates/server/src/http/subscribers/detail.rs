@@ -45,7 +45,10 @@ async fn get(
     // The rate is measured between two looks, which only the table has.
     let rows = api.subscribers.rows(app).await?;
     let known = rows.iter().find(|row| row.id == record.id);
+    // At another process's gateway, as far as the table has heard.
+    let elsewhere = known.filter(|row| presence.is_none() && row.connections > 0);
     let state_word = match (&presence, standing) {
+        _ if elsewhere.is_some() => elsewhere.map_or(SubscriberState::Away, |row| row.state),
         (Some(presence), _) if presence.live => SubscriberState::Live,
         (Some(_), _) => SubscriberState::Slow,
         (None, Some(standing)) if standing.has_consumer => SubscriberState::Away,
@@ -58,7 +61,8 @@ async fn get(
         slot,
         filters: u32::try_from(filters.len()).unwrap_or(u32::MAX),
         state: state_word,
-        connections: presence.as_ref().map_or(0, |presence| presence.connections),
+        connections: elsewhere
+            .map_or_else(|| presence.as_ref().map_or(0, |presence| presence.connections), |row| row.connections),
         top,
         acked,
         oldest_ms: standing.and_then(|standing| standing.oldest_spilled_ms),

@@ -17,9 +17,8 @@ use crate::app::App;
 use crate::auth::Subject;
 use crate::config::Config;
 use crate::ports::PortResult;
-use crate::ports::delivery_queue::Standing;
+use crate::ports::delivery_queue::{Present, Standing};
 use crate::ports::filter_store::SubscriberRecord;
-use crate::reader::attached::Presence;
 
 /// A table this young is not made again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -70,8 +69,12 @@ impl Row {
     fn data_loss_in_s(&self, config: &Config, now_ms: i64) -> Option<f64> {
         let age_s = (now_ms - self.oldest_ms?).max(0) as f64 / 1000.0;
         let by_age_s = config.retention_s as f64 - age_s;
-        let room = config.queue_events_max.saturating_sub(self.lag()) as f64;
-        let by_count_s = if self.delivered_per_s > 0.0 { room / self.delivered_per_s } else { f64::INFINITY };
+        // A queue that is full already loses what is over when retention looks next, whether more comes or not.
+        let by_count_s = match config.queue_events_max.saturating_sub(self.lag()) {
+            0 => 0.0,
+            room if self.delivered_per_s > 0.0 => room as f64 / self.delivered_per_s,
+            _ => f64::INFINITY,
+        };
         Some(by_age_s.min(by_count_s).max(0.0))
     }
 
@@ -147,8 +150,8 @@ async fn refresh(app: &App, before: Option<&Made>) -> PortResult<Made> {
         Some(before) => before.records.clone(),
         None => read_records(app).await?,
     };
-    let standings = read_standings(app).await?;
-    let mut join = Join::new(app, before, standings);
+    let (standings, elsewhere) = (read_standings(app).await?, read_elsewhere(app).await?);
+    let mut join = Join::new(app, before, standings, elsewhere);
     let rows = records.iter().map(|record| join.row(record)).collect();
     let at = Instant::now();
     Ok(Made { at, took: at - begun, version, records, rows })
@@ -164,6 +167,15 @@ async fn read_records(app: &App) -> PortResult<Arc<[SubscriberRecord]>> {
             return Ok(records.into());
         }
     }
+}
+
+/// Who is connected at the gateways of other processes.
+async fn read_elsewhere(app: &App) -> PortResult<Vec<(Shard, Present)>> {
+    let mut elsewhere = Vec::new();
+    for shard in (0..app.queue.shards()).map(Shard) {
+        elsewhere.extend(app.queue.presence(shard, &app.instance).await?.into_iter().map(|present| (shard, present)));
+    }
+    Ok(elsewhere)
 }
 
 async fn read_standings(app: &App) -> PortResult<HashMap<(Shard, Slot), Standing>> {
@@ -188,15 +200,28 @@ struct Join<'a> {
     app: &'a App,
     standings: HashMap<(Shard, Slot), Standing>,
     tops: Vec<Vec<u64>>,
-    presences: HashMap<(Shard, Slot), Presence>,
+    /// Connections, and whether all are caught up.
+    presences: HashMap<(Shard, Slot), (u32, bool)>,
     before: HashMap<(Shard, Slot), &'a Row>,
     elapsed_s: f64,
     walk_left: u64,
 }
 
 impl<'a> Join<'a> {
-    fn new(app: &'a App, before: Option<&'a Made>, standings: HashMap<(Shard, Slot), Standing>) -> Self {
-        let presences = app.readers.attached().presences().into_iter();
+    fn new(
+        app: &'a App,
+        before: Option<&'a Made>,
+        standings: HashMap<(Shard, Slot), Standing>,
+        elsewhere: Vec<(Shard, Present)>,
+    ) -> Self {
+        let here = app.readers.attached().presences().into_iter();
+        let here = here.map(|(shard, slot, presence)| ((shard, slot), presence.connections, presence.live));
+        let elsewhere = elsewhere.into_iter().map(|(shard, it)| ((shard, it.slot), it.connections, it.live));
+        let mut presences: HashMap<(Shard, Slot), (u32, bool)> = HashMap::new();
+        for (key, connections, live) in here.chain(elsewhere) {
+            let present = presences.entry(key).or_insert((0, true));
+            *present = (present.0 + connections, present.1 && live);
+        }
         Self {
             app,
             standings,
@@ -206,7 +231,7 @@ impl<'a> Join<'a> {
                 .shards()
                 .map(|reader| reader.with_window(|w| w.tops().to_vec()).unwrap_or_default())
                 .collect(),
-            presences: presences.map(|(shard, slot, presence)| ((shard, slot), presence)).collect(),
+            presences,
             before: before.iter().flat_map(|made| made.rows.iter()).map(|row| ((row.shard, row.slot), row)).collect(),
             elapsed_s: before.map_or(0.0, |before| before.at.elapsed().as_secs_f64()),
             walk_left: WALK_MAX,
@@ -223,7 +248,7 @@ impl<'a> Join<'a> {
         let top = Seq(tops.and_then(|tops| tops.get(slot.0 as usize)).copied().unwrap_or_default());
         let grown = before.map_or(0, |before| top.0.saturating_sub(before.top.0));
         let state = match (presence, standing) {
-            (Some(presence), _) if presence.live => SubscriberState::Live,
+            (Some((_, true)), _) => SubscriberState::Live,
             (Some(_), _) => SubscriberState::Slow,
             (None, Some(standing)) if standing.has_consumer => SubscriberState::Away,
             (None, _) => SubscriberState::New,
@@ -234,7 +259,7 @@ impl<'a> Join<'a> {
             slot: *slot,
             filters: *filters,
             state,
-            connections: presence.map_or(0, |presence| presence.connections),
+            connections: presence.map_or(0, |(connections, _)| *connections),
             top,
             acked: standing.map_or(Seq(0), |standing| standing.acked),
             oldest_ms: None,
@@ -268,4 +293,35 @@ impl<'a> Join<'a> {
 pub(super) fn oldest_ms(app: &App, shard: Shard, slot: Slot, read_to: Seq) -> Option<i64> {
     let found = app.readers.shard(shard).with_window(|window| window.oldest_after(slot, read_to))??;
     Some(found.entry.event(&found.route).time_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_lost_by_age_or_by_count_and_a_full_queue_loses_at_once() {
+        let config = Config { queue_events_max: 1_000, retention_s: 3_600, ..Config::default() };
+        let left = |top, delivered_per_s| {
+            let row = Row {
+                id: SubscriberId::new("user_1").unwrap(),
+                shard: Shard(0),
+                slot: Slot(0),
+                filters: 1,
+                state: SubscriberState::Away,
+                connections: 0,
+                top: Seq(top),
+                acked: Seq(0),
+                oldest_ms: Some(0),
+                delivered_per_s,
+                last_ack_ms: None,
+                lost: Seq(0),
+                spilled: 0,
+            };
+            row.data_loss_in_s(&config, 600_000)
+        };
+        assert_eq!(left(500, 10.0), Some(50.0), "by count");
+        assert_eq!(left(500, 0.0), Some(3_000.0), "by age");
+        assert_eq!(left(1_500, 0.0), Some(0.0), "over the count, though nothing more comes");
+    }
 }

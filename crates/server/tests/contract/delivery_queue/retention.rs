@@ -103,6 +103,9 @@ pub(crate) async fn idle_consumers_expire(queue: &dyn DeliveryQueue) {
         assert!(queue.consumers(SHARD, Slot(slot)).await.unwrap().is_empty());
     }
     assert_eq!(acked(queue, 2).await, Seq(4), "the minimum never goes back");
+    assert!(ack(queue, 1, "phone", 9).await, "it was connected all the time, and only quiet");
+    let back = queue.consumers(SHARD, Slot(1)).await.unwrap();
+    assert_eq!(back.iter().map(|row| (row.name.as_str(), row.acked)).collect::<Vec<_>>(), [("phone", Seq(9))]);
     let again = queue.attach(SHARD, Slot(2), &consumer("default"), Start::Earliest).await.unwrap();
     assert_eq!((again.new, again.row), (true, Seq(4)));
 }

@@ -1,7 +1,7 @@
--- ARGV: slot, consumer, start (e, a or o), seq of the start, now, how many turns to keep, how many consumers are enough.
+-- ARGV: slot, consumer, start (e, a or o), seq of the start, now, how many consumers are enough.
 local t, name, slot, now = ARGV[1], ARGV[2], tonumber(ARGV[1]), tonumber(ARGV[5])
 local acked, ord, last, seen, flags = record(slot)
-if acked == TOMBSTONE then return { s, 1, 0, 0, s[1], acked, 0, base(slot), 0, 0 } end
+if acked == TOMBSTONE then return { s, 1, 0, 0, s[1], acked, 0, base(slot), 0 } end
 local hashed, row, row_ord, new = bit.band(flags, 2) ~= 0, nil, nil, 0
 if hashed then
   local bytes = redis.call('HGET', p .. 'c:' .. t, name)
@@ -14,8 +14,8 @@ elseif name == 'default' and bit.band(flags, 1) ~= 0 then
   row, row_ord = acked, ord
   if ARGV[3] ~= 'o' then put(slot, acked, ord, last, now, flags) end
 end
-if not row and ARGV[3] ~= 'o' and hashed and redis.call('HLEN', p .. 'c:' .. t) >= tonumber(ARGV[7]) then
-  return { s, 0, 0, acked, s[1], acked, lost(t), base(slot), 0, 1 }
+if not row and ARGV[3] ~= 'o' and hashed and redis.call('HLEN', p .. 'c:' .. t) >= tonumber(ARGV[6]) then
+  return { s, 0, 0, acked, s[1], acked, lost(t), base(slot), 1 }
 end
 if not row then
   row, row_ord = acked, tonumber(s[10])
@@ -37,9 +37,4 @@ if not row then
   end
 end
 local epoch = redis.call('HGET', p .. 'epochs', string.format('%.0f', row_ord)) or s[1]
-local turn = 0
-if ARGV[3] ~= 'o' then
-  turn = redis.call('HINCRBY', meta, 'turns', 1)
-  redis.call('XADD', p .. 'turns', 'MAXLEN', '~', ARGV[6], id(turn), 's', t, 'c', name)
-end
-return { s, 0, new, row, epoch, acked, lost(t), base(slot), turn, 0 }
+return { s, 0, new, row, epoch, acked, lost(t), base(slot), 0 }

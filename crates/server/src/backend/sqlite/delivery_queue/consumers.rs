@@ -78,7 +78,6 @@ pub(super) async fn attach(
         acked: Seq(acked),
         lost: Seq(lost),
         base,
-        turn: 0,
     })
 }
 
@@ -112,9 +111,12 @@ pub(super) async fn ack(
     }
     let mut moved = BTreeSet::new();
     for ack in acks {
+        // A consumer that retention forgot while it was connected is there again.
         let changed = of_slot(
-            "UPDATE consumers SET acked = max(acked, ?4), epoch = ?5, seen_ms = ?6, last_ack_ms = ?6 \
-             WHERE shard = ?1 AND slot = ?2 AND name = ?3",
+            "INSERT INTO consumers (shard, slot, name, acked, epoch, seen_ms, last_ack_ms) \
+             SELECT ?1, ?2, ?3, max(queues.acked, ?4), ?5, ?6, ?6 FROM queues \
+             WHERE queues.shard = ?1 AND queues.slot = ?2 AND NOT queues.removed \
+             ON CONFLICT DO UPDATE SET acked = max(consumers.acked, ?4), epoch = ?5, seen_ms = ?6, last_ack_ms = ?6",
             shard,
             ack.slot,
         )

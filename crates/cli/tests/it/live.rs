@@ -1,0 +1,158 @@
+//! The program beside a running server: every documented command does what it says, and the shell completes what the
+//! server has.
+
+use std::path::Path;
+
+use evs_server::config::{Config, Role};
+use evs_server::run::Server;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::examples::documented;
+use crate::{command, run};
+
+struct Live {
+    folder: tempfile::TempDir,
+    api: String,
+    gateway: String,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Live {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let any = ([127, 0, 0, 1], 0).into();
+        let data_dir = folder.path().join("data");
+        let config =
+            Config { data_dir, api_addr: any, matcher_addr: any, gateway_addr: any, drain_s: 1, ..Config::default() };
+        let shutdown = CancellationToken::new();
+        let server = Server::start(config, shutdown.clone()).await.unwrap();
+        let url = |role| format!("http://{}", server.addr(role).unwrap());
+        let (api, gateway) = (url(Role::Api), url(Role::Gateway));
+        Self { folder, api, gateway, shutdown, running: tokio::spawn(server.run()) }
+    }
+
+    /// Runs a command line as a shell does, in the server's folder; a home of its own each time.
+    fn shell(&self, line: &str) -> crate::Ran {
+        let home = tempfile::tempdir().unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_evs"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut shell = crate::program("sh", home.path());
+        let output = shell
+            .env("PATH", format!("{}:{path}", program.parent().unwrap().display()))
+            .env("EVS_SERVER", &self.api)
+            .env("EVS_GATEWAY", &self.gateway)
+            .env("EVS_TIMEOUT", "30s")
+            .args(["-c", line])
+            .current_dir(self.folder.path())
+            .stdin(std::process::Stdio::null())
+            .output();
+        let output = output.unwrap();
+        crate::Ran {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+/// What runs until Ctrl-C gets an end, and a load test the size of a test.
+fn ended(line: &str) -> String {
+    let mut line = line
+        .replace("--connections 1000 --rate 5000 --duration 30s", "--connections 4 --rate 50 --duration 1s")
+        .replace("--duration 30s", "--duration 1s")
+        .replace("--where EXPR", "--where 'amount > 5'");
+    let has = |words: &[&str]| words.iter().any(|word| line.contains(word));
+    if line.starts_with("evs tail") && !has(&["--no-follow"]) {
+        line.push_str(" --no-follow");
+    } else if line.starts_with("evs produce") && !has(&["--count", "--duration", "--file"]) {
+        line.push_str(" --count 20");
+    }
+    line
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_documented_command_works() {
+    let live = Live::start().await;
+    let file = |name: &str, text: &str| std::fs::write(live.folder.path().join(name), text).unwrap();
+    file(
+        "events.ndjson",
+        "{\"event_type\":\"login\",\"user_id\":\"u\"}\n{\"event_type\":\"logout\",\"user_id\":\"u\"}\n",
+    );
+    file("event.json", "{\"amount\":100}");
+    file("secret", &"0123456789abcdef".repeat(4));
+    file("private.pem", PRIVATE);
+    // The reader of the docs has made a filter and let events come; the explained one is among them.
+    for line in [
+        "evs filter create -s user_1 --type purchase",
+        "evs filter create -s user_2 --where 'amount > 1'",
+        "evs produce --count 1500 --rate max",
+    ] {
+        let ran = live.shell(line);
+        assert_eq!(ran.status, 0, "{line}: {}", ran.stderr);
+    }
+    let mut tried = 0;
+    for (page, line) in documented() {
+        if line.contains("--brokers") || line.contains("| jq") {
+            continue;
+        }
+        let ran = live.shell(&ended(&line));
+        assert_eq!(ran.status, 0, "{page}: {line}\n{}{}", ran.stdout, ran.stderr);
+        let silent = ["evs produce", "evs context", "evs filter create", "> token"];
+        assert!(!ran.stdout.is_empty() || silent.iter().any(|it| line.contains(it)) || line.starts_with("evs tail"));
+        tried += 1;
+    }
+    assert!(tried > 20, "only {tried} commands were found");
+    live.stop().await;
+}
+
+/// Ed25519 keys of RFC 8037, appendix A.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+
+/// The protocol of clap's scripts: the variable `COMPLETE`, the words of the line, and which of them is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shell_completes_subscribers_and_filters_of_the_server() {
+    let live = Live::start().await;
+    let at = ["--server", &live.api, "--gateway", &live.gateway];
+    for subscriber in ["user_1", "user_2", "other"] {
+        let ran =
+            run(&[&at[..], &["filter", "create", "-s", subscriber, "--name", "mine", "--type", "login"]].concat());
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+    }
+    let home = tempfile::tempdir().unwrap();
+    let complete = |words: &[&str]| {
+        let mut command = command(home.path());
+        command.env("COMPLETE", "bash").env("EVS_SERVER", &live.api).env("_CLAP_IFS", "\n");
+        command.env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string()).env("_CLAP_COMPLETE_COMP_TYPE", "9");
+        command.arg("--").args(words);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mut lines: Vec<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    // A machine that is busy may not answer within the shell's patience; the next key press asks again.
+    let until = |words: &[&str], expected: &[&str]| {
+        let started = std::time::Instant::now();
+        loop {
+            let got = complete(words);
+            if got == expected {
+                return;
+            }
+            assert!(started.elapsed() < std::time::Duration::from_secs(30), "{words:?}: {got:?}");
+        }
+    };
+    until(&["evs", "tail", "us"], &["user_1", "user_2"]);
+    until(&["evs", "explain", "ot"], &["other"]);
+    until(&["evs", "subscribers", "get", "user_2"], &["user_2"]);
+    until(&["evs", "filter", "list", "--subscriber", "user"], &["user_1", "user_2"]);
+    until(&["evs", "filter", "delete", "1"], &["1"]);
+    until(&["evs", "filter", "get", "9"], &[]);
+    live.stop().await;
+}
