@@ -1,4 +1,5 @@
-//! Any sequence of changes and events: the index answers as the oracle does.
+//! Any sequence of changes and events: the index answers as the oracle does, whatever it was shown of the traffic and
+//! whenever filters were keyed anew.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -12,12 +13,56 @@ use libfuzzer_sys::fuzz_target;
 
 #[derive(Arbitrary, Debug)]
 enum Step<'a> {
-    Insert { id: u8, slot: u8, types: Vec<Word>, tiers: Vec<Word>, min_amount: Option<Number>, where_: &'a str },
+    Insert {
+        id: u8,
+        slot: u8,
+        types: Vec<Word>,
+        tiers: Vec<Word>,
+        min_amount: Option<Number>,
+        where_: &'a str,
+    },
     /// A conjunction or disjunction of simple tests, which random text seldom is.
-    Compose { id: u8, any: bool, tests: Vec<(Field, Test)> },
-    Remove { id: u8 },
-    Event { text: &'a str },
-    Fields { values: Vec<(Field, Json)> },
+    Compose {
+        id: u8,
+        any: bool,
+        tests: Vec<(Field, Test)>,
+    },
+    Remove {
+        id: u8,
+    },
+    /// Changes that no event waits for: readers keep what they had, and the writer surveys that.
+    Clear,
+    Publish,
+    /// Shows the writer an event some hundred times, for keys are judged by a number of events.
+    Observe {
+        hundreds: u8,
+        values: Vec<(Field, Json)>,
+    },
+    ObserveText {
+        text: &'a str,
+    },
+    /// A step of keying anew; `kept` says which of the named filters are not put in again.
+    Rekey {
+        max: u8,
+        kept: u8,
+    },
+    /// Filters of two equalities, traffic that has one of them alone, and a step: what makes a key waste, which steps
+    /// at random hardly ever come to.
+    Waste {
+        id: u8,
+        count: u8,
+        fields: (Field, Field),
+        word: Word,
+        other: Word,
+        max: u8,
+        kept: u8,
+    },
+    Event {
+        text: &'a str,
+    },
+    Fields {
+        values: Vec<(Field, Json)>,
+    },
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -164,16 +209,52 @@ fn event(values: &[(Field, Json)]) -> String {
     serde_json::Value::Object(map).to_string()
 }
 
-fuzz_target!(|steps: Vec<Step<'_>>| {
-    let mut index = MatchIndex::new();
-    let mut reader = index.reader();
-    let mut oracle: BTreeMap<FilterId, (Target, Filter)> = BTreeMap::new();
-    let (mut scratch, mut found) = (Scratch::default(), Vec::new());
-    let insert = |index: &mut MatchIndex, oracle: &mut BTreeMap<_, _>, id: u8, slot: u8, filter: Filter| {
+/// Events that one input may show: enough for several judgements, few enough to stay fast.
+const OBSERVED_MAX: u32 = 12_000;
+
+/// The index beside what it must answer.
+struct Pair {
+    index: MatchIndex,
+    oracle: BTreeMap<FilterId, (Target, Filter)>,
+    observed: u32,
+}
+
+impl Pair {
+    fn insert(&mut self, id: u8, slot: u8, filter: Filter) {
         let target = Target { shard: Shard(u16::from(slot % 3)), slot: Slot(slot.into()) };
-        index.insert(FilterId(id.into()), target, &filter);
-        oracle.insert(FilterId(id.into()), (target, filter));
-    };
+        self.index.insert(FilterId(id.into()), target, &filter);
+        self.oracle.insert(FilterId(id.into()), (target, filter));
+    }
+
+    fn remove(&mut self, id: u8) {
+        let removed = self.index.remove(FilterId(id.into()));
+        assert_eq!(removed, self.oracle.remove(&FilterId(id.into())).is_some());
+    }
+
+    fn observe(&mut self, text: String, times: u32) {
+        let Ok(event) = Event::parse(Bytes::from(text)) else { return };
+        let times = times.min(OBSERVED_MAX - self.observed);
+        self.observed += times;
+        (0..times).for_each(|_| self.index.observe(&event));
+    }
+
+    fn rekey(&mut self, max: u8, kept: u8) {
+        let named = self.index.misplaced(max.into());
+        assert!(named.len() <= max.into());
+        for (at, id) in named.into_iter().enumerate() {
+            if kept >> (at % 8) & 1 == 0
+                && let Some((target, filter)) = self.oracle.get(&id)
+            {
+                self.index.insert(id, *target, filter);
+            }
+        }
+    }
+}
+
+fuzz_target!(|steps: Vec<Step<'_>>| {
+    let mut pair = Pair { index: MatchIndex::new(), oracle: BTreeMap::new(), observed: 0 };
+    let mut reader = pair.index.reader();
+    let (mut scratch, mut found) = (Scratch::default(), Vec::new());
     for (version, step) in (1..).zip(steps) {
         let text = match step {
             Step::Insert { id, slot, types, tiers, min_amount, where_ } => {
@@ -181,7 +262,7 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 let where_ = (!where_.is_empty()).then_some(where_);
                 let min_amount = min_amount.map(Number::literal);
                 if let Ok(filter) = Filter::new(words(types), words(tiers), min_amount, where_) {
-                    insert(&mut index, &mut oracle, id, slot, filter);
+                    pair.insert(id, slot, filter);
                 }
                 continue;
             }
@@ -189,28 +270,64 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 let tests: Vec<String> = tests.iter().map(|(field, test)| format!("({})", test.text(*field))).collect();
                 let text = tests.join(if any { " || " } else { " && " });
                 if let Ok(filter) = Filter::new(vec![], vec![], None, Some(&text)) {
-                    insert(&mut index, &mut oracle, id, id, filter);
+                    pair.insert(id, id, filter);
                 }
                 continue;
             }
             Step::Remove { id } => {
-                let removed = index.remove(FilterId(id.into()));
-                assert_eq!(removed, oracle.remove(&FilterId(id.into())).is_some());
+                pair.remove(id);
                 continue;
+            }
+            Step::Clear => {
+                pair.index.clear();
+                pair.oracle.clear();
+                continue;
+            }
+            Step::Publish => {
+                pair.index.publish(FilterVersion(version));
+                continue;
+            }
+            Step::Observe { hundreds, values } => {
+                pair.observe(event(&values), 128 * u32::from(hundreds % 12 + 1));
+                continue;
+            }
+            Step::ObserveText { text } => {
+                pair.observe(text.to_owned(), 1);
+                continue;
+            }
+            Step::Rekey { max, kept } => {
+                pair.rekey(max, kept);
+                continue;
+            }
+            Step::Waste { id, count, fields: (first, second), word, other, max, kept } => {
+                for n in 0..=count % 24 {
+                    let tests = [Test::Word(0, word).text(first), Test::Word(0, other).text(second)];
+                    if let Ok(filter) = Filter::new(vec![], vec![], None, Some(&tests.join(" && "))) {
+                        pair.insert(id.wrapping_add(n), n, filter);
+                    }
+                }
+                pair.index.publish(FilterVersion(version));
+                // Which of the two is the key is the index's choice, so that each is shown alone.
+                pair.observe(event(&[(first, Json::Word(word))]), 512);
+                pair.observe(event(&[(second, Json::Word(other))]), 512);
+                pair.rekey(max, kept);
+                event(&[(first, Json::Word(word)), (second, Json::Word(other))])
             }
             Step::Event { text } => text.to_owned(),
             Step::Fields { values } => event(&values),
         };
         let Ok(event) = Event::parse(Bytes::from(text)) else { continue };
-        index.publish(FilterVersion(version));
+        pair.index.publish(FilterVersion(version));
         reader.snapshot().matches(&event, &mut scratch, &mut found);
         let value = event.value();
-        let mut wanted: Vec<Match> = oracle
+        let mut wanted: Vec<Match> = pair
+            .oracle
             .iter()
             .filter(|(_, (_, filter))| filter.matches_value(&value))
             .map(|(id, (target, _))| Match { target: *target, filter: *id })
             .collect();
         wanted.sort_unstable();
         assert_eq!(found, wanted, "{event:?}");
+        assert_eq!(pair.index.stats().filters, pair.oracle.len());
     }
 });
