@@ -159,7 +159,11 @@ fn tell_logs(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::new(level);
     // Fails only if a subscriber is set, and nobody else sets one.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .try_init();
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ pub mod postgres;
 #[cfg(feature = "distributed")]
 pub mod redis;
 pub mod sqlite;
-mod turns;
 
 use std::sync::Arc;
 

@@ -92,8 +92,8 @@ pub(crate) async fn stop_on_signal(shutdown: CancellationToken) {
             _ = interrupt.recv() => {}
         }
         if first {
-            tracing::info!("stopping: connections are told, batches are finished");
             shutdown.cancel();
+            tracing::info!("stopping: connections are told, batches are finished");
         }
     }
     std::process::exit(130);
@@ -103,7 +103,9 @@ pub(crate) async fn stop_on_signal(shutdown: CancellationToken) {
 pub(crate) fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EVS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written would be complained of on stderr, where it cannot be written either: a panic.
+    let to_stderr =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     if std::io::stderr().is_terminal() {
         to_stderr.with_target(false).init();
     } else {

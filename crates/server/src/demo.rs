@@ -47,7 +47,12 @@ const WATCHED: &str = "user_1";
 /// A sentence for the terminal.
 pub fn run(settings: Settings, args: &DemoArgs) -> anyhow::Result<()> {
     // The demo's output is its own; the log would break it up. Only what goes wrong is shown.
-    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter("warn")
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .with_target(false)
+        .init();
     runtime()?.block_on(demo(settings, args))
 }
 

@@ -7,7 +7,7 @@ use crate::exit::{ExitStatus, Failure};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  evs dev                              api, matcher and gateway, with what is stored in ./evs-data or as evs-server says
+  evs dev                              api, matcher and gateway; what is stored lies in ./evs-data
   evs dev -- --data-dir /tmp/try       the flags of evs-server go behind --
   evs dev -- demo                      with traffic of its own, and a subscriber that shows it
 

@@ -184,10 +184,11 @@ async fn sink(app: &App, _args: &Args) -> Result<sink::Sink, Failure> {
 async fn sink(app: &App, args: &Args) -> Result<sink::Sink, Failure> {
     match &args.brokers {
         Some(brokers) => {
-            let kafka =
-                kafka::Kafka::connect(brokers, &args.topic, &args.property, Patience::of(args.give_up_after).later)
-                    .await?;
-            Ok(sink::Sink::Kafka(kafka.written(&args.key, &args.header, args.format)))
+            let (key, headers, form) = (args.key.clone(), args.header.clone(), args.format);
+            let records = kafka::Records { key, headers, form };
+            let patience = Patience::of(args.give_up_after).later;
+            let kafka = kafka::Kafka::connect(brokers, &args.topic, records, &args.property, patience).await?;
+            Ok(sink::Sink::Kafka(kafka))
         }
         None => Ok(sink::Sink::Rest(rest::Rest::new(app.client()?))),
     }

@@ -5,6 +5,7 @@
 mod filters;
 mod log;
 mod queue;
+mod turns;
 
 pub use filters::MemoryFilters;
 pub use log::MemoryLog;

@@ -19,6 +19,8 @@
 //! | `q:<slot>`, `spilled`, `total` | spilled records with ids 0-(last seq), the slots that have some, bytes ever spilled |
 //! | `lost` | slot -> the last delivery lost to retention |
 
+mod fold;
+mod gateways;
 mod link;
 mod queue;
 mod record;

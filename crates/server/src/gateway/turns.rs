@@ -9,7 +9,6 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::ports::PortResult;
-use crate::ports::delivery_queue::Present;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -20,6 +19,9 @@ const TELL_LOOKS: u64 = 10;
 
 /// Looks until the process stops. While the queue does not answer, connections stay as they are.
 pub(super) async fn watch(app: App, shard: Shard) {
+    if !app.queue.is_shared() {
+        return;
+    }
     // No consumer has connected here so far.
     let mut seen = u64::MAX;
     for number in 0.. {
@@ -39,10 +41,7 @@ pub(super) async fn watch(app: App, shard: Shard) {
 }
 
 async fn tell(app: &App, shard: Shard) -> PortResult<()> {
-    let presences = app.readers.attached().presences().into_iter().filter(|(of, ..)| *of == shard);
-    let present =
-        presences.map(|(_, slot, presence)| Present { slot, connections: presence.connections, live: presence.live });
-    app.queue.tell_presence(shard, &app.instance, &present.collect::<Vec<_>>()).await
+    app.queue.tell_presence(shard, &app.instance, &app.readers.attached().present(shard)).await
 }
 
 /// `seen` is the turn up to which all is known; a connection that was added meanwhile is compared with all after its own.
@@ -57,7 +56,7 @@ async fn look(app: &App, shard: Shard, seen: &mut u64) -> PortResult<()> {
         }
         turns.taken.iter().for_each(|turn| attached.supersede(shard, turns.epoch, turn));
         let Some(last) = turns.taken.last() else { break };
-        *seen = last.turn;
+        *seen = last.number;
     }
     Ok(())
 }

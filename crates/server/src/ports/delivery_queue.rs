@@ -60,16 +60,25 @@ pub trait DeliveryQueue: Send + Sync + std::fmt::Debug {
     /// Registers the consumer, before its first frame (rule 11), and tells where it stands.
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached>;
 
+    /// Whether several processes may use it. If not, its gateway knows all connections by itself, and the three steps
+    /// that follow do nothing.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Numbers a connection of the consumer, which is about to be served: of several the one with the highest turn
     /// counts. Turns of a shard only rise within an epoch.
-    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64>;
+    async fn take_turn(&self, _shard: Shard, _slot: Slot, _consumer: &ConsumerName) -> PortResult<u64> {
+        Ok(0)
+    }
 
     /// Who has taken a turn since turn `after`, at most `max` of them, oldest first: how a gateway learns that a
     /// consumer of its own has come back at another one. The newest [`TURNS_KEPT`] are told.
-    async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns>;
+    async fn turns(&self, shard: Shard, _after: u64, _max: usize) -> PortResult<Turns> {
+        Ok(Turns { epoch: self.state(shard).await?.epoch, forgotten: 0, taken: Vec::new() })
+    }
 
-    /// Tells the other processes who is connected at this gateway, for lists; it holds for [`PRESENCE_TTL_S`]. Backends
-    /// of one process have no use for it.
+    /// Tells the other processes who is connected at this gateway, for lists; it holds for [`PRESENCE_TTL_S`].
     async fn tell_presence(&self, _shard: Shard, _gateway: &str, _present: &[Present]) -> PortResult<()> {
         Ok(())
     }
@@ -238,7 +247,7 @@ pub struct Turns {
 /// A consumer connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    pub turn: u64,
+    pub number: u64,
     pub slot: Slot,
     pub consumer: ConsumerName,
 }

@@ -7,7 +7,7 @@ use evs_core::{ConsumerName, Epoch, Seq, Shard, Slot};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::ports::delivery_queue::Turn;
+use crate::ports::delivery_queue::{Present, Turn};
 
 type Sessions = SmallVec<[Arc<AttachedSession>; 1]>;
 
@@ -29,7 +29,7 @@ pub struct AttachedSession {
     pub slot: Slot,
     /// `None` observes: it reads and never acks.
     pub consumer: Option<ConsumerName>,
-    /// The life of the queue that it attached in, and which attach of the shard it was.
+    /// The life of the queue that it attached in, and which connection of the shard it is.
     pub turn: (Epoch, u64),
     sent: AtomicU64,
     live: AtomicBool,
@@ -68,10 +68,17 @@ impl Attached {
         self.lock().of.get(&(shard, slot)).map(presence)
     }
 
-    /// Every slot with a connection, in no order.
+    /// The slots of a shard with a connection, in no order.
     #[must_use]
-    pub fn presences(&self) -> Vec<(Shard, Slot, Presence)> {
-        self.lock().of.iter().map(|(&(shard, slot), sessions)| (shard, slot, presence(sessions))).collect()
+    pub fn present(&self, shard: Shard) -> Vec<Present> {
+        let all = self.lock();
+        let of_shard = all.of.iter().filter(|((of, _), _)| *of == shard);
+        let present = of_shard.map(|((_, slot), sessions)| Present {
+            slot: *slot,
+            connections: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
+            live: sessions.iter().all(|session| session.live()),
+        });
+        present.collect()
     }
 
     /// Connections of this process.
@@ -95,20 +102,20 @@ impl Attached {
         }
     }
 
-    /// Ends the sessions of a consumer that attached earlier in this life of the queue.
+    /// Ends the sessions of a consumer that connected earlier in this life of the queue.
     pub(crate) fn supersede(&self, shard: Shard, epoch: Epoch, newest: &Turn) {
         for session in self.lock().of.get(&(shard, newest.slot)).into_iter().flatten() {
-            if session.consumer.as_ref() == Some(&newest.consumer) && session.attached_before(epoch, newest.turn) {
+            if session.consumer.as_ref() == Some(&newest.consumer) && session.is_older(epoch, newest.number) {
                 session.end(End::Superseded);
             }
         }
     }
 
-    /// Has the consumers of a shard that attached before a turn come back: who came after them is not known any more.
+    /// Has the consumers of a shard that connected before a turn come back: who came after them is not known any more.
     pub(crate) fn resume_before(&self, shard: Shard, epoch: Epoch, turn: u64) {
         let all = self.lock();
         let of_shard = all.of.iter().filter(|((of, _), _)| *of == shard).flat_map(|(_, sessions)| sessions);
-        for session in of_shard.filter(|session| session.consumer.is_some() && session.attached_before(epoch, turn)) {
+        for session in of_shard.filter(|session| session.consumer.is_some() && session.is_older(epoch, turn)) {
             session.end(End::Unknown);
         }
     }
@@ -182,7 +189,7 @@ impl AttachedSession {
         self.ending.store(how as u8, Ordering::Release);
     }
 
-    fn attached_before(&self, epoch: Epoch, turn: u64) -> bool {
+    fn is_older(&self, epoch: Epoch, turn: u64) -> bool {
         self.turn.0 == epoch && self.turn.1 < turn
     }
 

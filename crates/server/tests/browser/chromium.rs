@@ -111,7 +111,9 @@ impl Tab {
     /// Asks until it is true.
     pub(crate) async fn until(&mut self, expression: &str) {
         let deadline = Instant::now() + DEADLINE;
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
         loop {
+            tick.tick().await;
             let params = json!({ "expression": expression, "returnByValue": true });
             let answer = self.call("Runtime.evaluate", params).await;
             if answer["result"]["value"] == true {
@@ -121,7 +123,6 @@ impl Tab {
                 let page = self.run("document.body.innerText").await;
                 panic!("{expression} did not come to be true; the page says {page}, errors {:?}", self.errors);
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

@@ -3,6 +3,8 @@
 mod chromium;
 #[path = "../support/embedded.rs"]
 mod embedded;
+#[path = "../support/poll.rs"]
+mod poll;
 mod served;
 
 use serde_json::json;

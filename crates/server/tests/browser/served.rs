@@ -1,12 +1,9 @@
 //! A server for the browser, on ports that stay the same over a restart.
 
-use std::time::Duration;
-
 use evs_core::{Shard, SubscriberId};
 use evs_server::config::{Config, Durability};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 use crate::chromium::DEADLINE;
 use crate::embedded::{self, Embedded};
@@ -76,10 +73,7 @@ impl Served {
     }
 
     async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
-        let deadline = Instant::now() + DEADLINE;
-        while !condition().await {
-            assert!(Instant::now() < deadline, "waited in vain until {what}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let ask = async || condition().await.then_some(()).ok_or(());
+        crate::poll::poll(DEADLINE, ask, |()| format!("waited in vain until {what}")).await;
     }
 }

@@ -5,6 +5,9 @@
 //! `scripts/test` turns on when it has started the services; a service that is not there is then a failure.
 //! What `make` answers beside the port lives as long as the test.
 
+#[cfg(feature = "test-services")]
+#[path = "../support/poll.rs"]
+mod poll;
 #[macro_use]
 mod delivery_queue;
 #[macro_use]

@@ -103,23 +103,13 @@ const ALWAYS: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 const EVERYSEC: &[&str] = &["--appendonly", "yes", "--appendfsync", "everysec"];
 
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !condition().await {
-        assert!(started.elapsed() < DEADLINE, "it never happened that {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let ask = async || condition().await.then_some(()).ok_or(());
+    crate::poll::poll(DEADLINE, ask, |()| format!("waited in vain until {what}")).await;
 }
 
 /// Calls until it is answered, as every caller of a port does.
-async fn answered<T>(mut call: impl AsyncFnMut() -> Result<T, PortError>) -> T {
-    let started = Instant::now();
-    loop {
-        match call().await {
-            Ok(answer) => return answer,
-            Err(error) => assert!(started.elapsed() < DEADLINE, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn answered<T>(call: impl AsyncFnMut() -> Result<T, PortError>) -> T {
+    crate::poll::poll(DEADLINE, call, |error| error.to_string()).await
 }
 
 async fn open(queue: &RedisQueue) -> (ShardState, u64) {

@@ -2,6 +2,7 @@
 
 mod harness;
 mod keys;
+mod stopping;
 
 use harness::{Campaign, run};
 

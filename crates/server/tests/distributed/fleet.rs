@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evs_client::Client;
 use rand::Rng;
@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::process::{Child, Command};
 
 use crate::DEADLINE;
+use crate::poll::poll;
 
 struct Process {
     role: &'static str,
@@ -126,16 +127,12 @@ impl Fleet {
 
     async fn is_ready(&self, port: u16) {
         let client = reqwest::Client::new();
-        let started = Instant::now();
         let url = format!("http://127.0.0.1:{port}/readyz");
-        loop {
+        let ask = async || {
             let answer = client.get(&url).timeout(Duration::from_secs(3)).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return;
-            }
-            assert!(started.elapsed() < DEADLINE, "port {port} never became ready\n{}", self.last_words());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            answer.is_ok_and(|answer| answer.status().is_success()).then_some(()).ok_or(())
+        };
+        poll(DEADLINE, ask, |()| format!("port {port} never became ready\n{}", self.last_words())).await;
     }
 
     pub(crate) async fn add_matcher(&mut self) {
@@ -217,30 +214,26 @@ impl Fleet {
 
     /// Waits until the group has given partitions to every matcher.
     pub(crate) async fn all_matchers_work(&self) {
-        let started = Instant::now();
+        let end = tokio::time::Instant::now() + DEADLINE;
         for process in self.processes.iter().filter(|process| process.role == "matcher") {
-            while counters_of(process.port).await.partitions == 0 {
-                assert!(started.elapsed() < DEADLINE, "a matcher has no partitions\n{}", self.last_words());
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            let ask = async || (counters_of(process.port).await.partitions > 0).then_some(()).ok_or(());
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            poll(left, ask, |()| format!("a matcher has no partitions\n{}", self.last_words())).await;
         }
     }
 
     /// Waits until the matchers have come as far as the event log is now.
     pub(crate) async fn all_is_matched(&self) {
         let client = self.client();
-        let started = Instant::now();
         let mut ends: Option<Vec<u64>> = None;
-        loop {
-            if let Ok(stats) = client.stats().await {
-                let ends = ends.get_or_insert_with(|| stats.partitions.iter().map(|of| of.high).collect());
-                if stats.partitions.iter().zip(ends).all(|(of, end)| of.matched >= *end) {
-                    return;
-                }
-            }
-            assert!(started.elapsed() < DEADLINE, "the matchers do not get on\n{}", self.last_words());
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let ask = async || {
+            let stats = client.stats().await.map_err(|error| error.to_string())?;
+            let ends = ends.get_or_insert_with(|| stats.partitions.iter().map(|of| of.high).collect());
+            let there = stats.partitions.iter().zip(ends).all(|(of, end)| of.matched >= *end);
+            there.then_some(()).ok_or_else(|| format!("{:?}", stats.partitions))
+        };
+        let told = |last| format!("the matchers do not get on: {last}\n{}", self.last_words());
+        poll(DEADLINE, ask, told).await;
     }
 
     pub(crate) async fn restart_redis(&mut self) {
@@ -261,16 +254,12 @@ impl Fleet {
     /// A busy or a starting Redis is asked again.
     async fn ask_redis(&self, command: &redis::Cmd) {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.redis_port)).unwrap();
-        let started = Instant::now();
-        loop {
-            if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-                && command.query_async::<()>(&mut connection).await.is_ok()
-            {
-                return;
-            }
-            assert!(started.elapsed() < DEADLINE, "Redis does not answer");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let ask = async || {
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            command.query_async::<()>(&mut connection).await
+        };
+        let told = |error: redis::RedisError| format!("Redis does not answer: {error}");
+        poll(DEADLINE, ask, told).await;
     }
 
     fn port_of(&self, role: &str, number: usize) -> u16 {

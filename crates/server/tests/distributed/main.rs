@@ -8,6 +8,8 @@ mod application;
 #[path = "../crash/checker.rs"]
 mod checker;
 mod fleet;
+#[path = "../support/poll.rs"]
+mod poll;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -166,11 +168,8 @@ impl Flow {
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < DEADLINE, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let ask = async || condition().then_some(()).ok_or(());
+    poll::poll(DEADLINE, ask, |()| format!("waited in vain until {what}")).await;
 }
 
 struct Subscriber {
@@ -266,7 +265,9 @@ async fn judge(produced: &[Produced], subscribers: Vec<Subscriber>) -> Verdict {
         for (name, received, task) in subscriber.consumers {
             // As long as something comes there is hope, however much a busy machine is behind.
             let (mut had, mut came) = (0, Instant::now());
+            let mut tick = tokio::time::interval(Duration::from_millis(200));
             loop {
+                tick.tick().await;
                 let ids: HashSet<u64> = received.lock().unwrap().ids.iter().copied().collect();
                 if ids.len() > had {
                     (had, came) = (ids.len(), Instant::now());
@@ -274,7 +275,6 @@ async fn judge(produced: &[Produced], subscribers: Vec<Subscriber>) -> Verdict {
                 if must.iter().all(|id| ids.contains(id)) || came.elapsed() > DEADLINE {
                     break;
                 }
-                tokio::time::sleep(Duration::from_millis(200)).await;
             }
             task.abort();
             let name = format!("{}/{name}", subscriber.id);

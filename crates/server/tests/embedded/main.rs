@@ -3,9 +3,11 @@
 mod canary;
 #[path = "../support/embedded.rs"]
 mod embedded;
+#[path = "../support/poll.rs"]
+mod poll;
 mod upkeep;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evs_client::api::filters::FilterSpec;
 use evs_client::api::frames::{Gap, GapReason, Resumed};
@@ -61,12 +63,8 @@ impl Installation {
 }
 
 async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    let mut tick = tokio::time::interval(Duration::from_millis(10));
-    while !condition().await {
-        assert!(started.elapsed() < DEADLINE, "waited in vain until {what}");
-        tick.tick().await;
-    }
+    let ask = async || condition().await.then_some(()).ok_or(());
+    poll::poll(DEADLINE, ask, |()| format!("waited in vain until {what}")).await;
 }
 
 async fn next(stream: &mut Subscription) -> StreamItem {

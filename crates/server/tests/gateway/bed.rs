@@ -192,12 +192,8 @@ impl Bed {
 }
 
 pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let polled = async {
-        while !condition().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(DEADLINE, polled).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    let ask = async || condition().await.then_some(()).ok_or(());
+    crate::poll::poll(DEADLINE, ask, |()| format!("waited in vain until {what}")).await;
 }
 
 pub(crate) struct Client {

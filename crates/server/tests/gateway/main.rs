@@ -3,6 +3,8 @@
 mod bed;
 mod delivery;
 mod manners;
+#[path = "../support/poll.rs"]
+mod poll;
 mod resume;
 mod streams;
 mod transcript;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evs_client::api::filters::FilterSpec;
 use evs_client::{Client, Options, StreamItem, Subscription};
@@ -176,9 +176,6 @@ pub(crate) async fn receive(deliveries: &mut Subscription, count: usize) -> Vec<
 }
 
 pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let (started, mut tick) = (Instant::now(), tokio::time::interval(Duration::from_millis(50)));
-    while !condition().await {
-        assert!(started.elapsed() < DEADLINE, "it never happened that {what}");
-        tick.tick().await;
-    }
+    let ask = async || condition().await.then_some(()).ok_or(());
+    crate::poll::poll(DEADLINE, ask, |()| format!("waited in vain until {what}")).await;
 }

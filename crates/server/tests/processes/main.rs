@@ -6,6 +6,8 @@ mod gateways;
 mod kafka;
 mod memory_loss;
 mod own;
+#[path = "../support/poll.rs"]
+mod poll;
 mod postgres;
 mod stats;
 mod tls;

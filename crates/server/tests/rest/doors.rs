@@ -59,11 +59,7 @@ async fn refused(url: String) -> u16 {
 /// A ticket as a program gets it, and as a browser uses it: once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_gets_a_ticket_that_opens_one_connection() {
-    let mut server = TestServer::start_with(|config| {
-        lock(config);
-        config.auth_tenant_claim = String::new();
-    })
-    .await;
+    let mut server = TestServer::locked().await;
     server.set_token(Some(sign(&claims("root", "filters:any"))));
     server.filter(json!({ "subscriber_id": "ann", "event_types": ["x"] })).await;
     let config = ClientConfig::new(&server.url).unwrap();

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::harness::{TestServer, claims, lock, sign};
+use crate::harness::{TestServer, claims, sign};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -51,11 +51,7 @@ impl Listener {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_ends_with_its_token_unless_a_frame_brings_a_new_one() {
-    let mut server = TestServer::start_with(|config| {
-        lock(config);
-        config.auth_tenant_claim = String::new();
-    })
-    .await;
+    let mut server = TestServer::locked().await;
     server.set_token(Some(sign(&claims("root", "filters:any produce"))));
     server.filter(json!({ "subscriber_id": "ann", "where": "n > 0" })).await;
     let mut short = claims("ann", "subscribe");

@@ -8,7 +8,6 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::{self, Embedded};
@@ -93,6 +92,15 @@ impl TestServer {
         Answer::of(self.request(Method::POST, path).header("content-type", content_type).body(body)).await
     }
 
+    /// One that asks for tokens, all of one tenant.
+    pub(crate) async fn locked() -> Self {
+        Self::start_with(|config| {
+            lock(config);
+            config.auth_tenant_claim = String::new();
+        })
+        .await
+    }
+
     /// A filter that is active.
     pub(crate) async fn filter(&self, spec: Value) -> u32 {
         let answer = self.post("/filters?wait=active", spec).await;
@@ -114,16 +122,12 @@ impl TestServer {
 
     /// [`Self::until`] on any port.
     pub(crate) async fn until_at(&self, url: &str, mut there: impl FnMut(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
+        let ask = async || {
             let request = self.client.get(url);
             let answer = Answer::of(self.token.iter().fold(request, |request, token| request.bearer_auth(token))).await;
-            if answer.status.is_success() && there(&answer.body) {
-                return answer.body;
-            }
-            assert!(Instant::now() < deadline, "{url} did not come to be as wanted: {answer:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            if answer.status.is_success() && there(&answer.body) { Ok(answer.body) } else { Err(answer) }
+        };
+        crate::poll::poll(DEADLINE, ask, |answer| format!("{url} did not come to be as wanted: {answer:?}")).await
     }
 
     /// Stops the server, which must end by itself.

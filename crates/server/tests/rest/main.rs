@@ -14,6 +14,8 @@ mod limits;
 mod openapi;
 mod operations;
 mod operations_files;
+#[path = "../support/poll.rs"]
+mod poll;
 mod revocation;
 mod security_md;
 mod subscribers;

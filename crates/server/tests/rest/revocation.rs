@@ -60,11 +60,7 @@ async fn a_revoked_token_opens_nothing_and_what_it_opened_ends() {
 /// Tickets hang on the token that they were given for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_of_a_revoked_token_is_good_for_nothing() {
-    let mut server = TestServer::start_with(|config| {
-        lock(config);
-        config.auth_tenant_claim = String::new();
-    })
-    .await;
+    let mut server = TestServer::locked().await;
     server.set_token(Some(sign(&claims("root", "operate filters:any"))));
     server.filter(json!({ "subscriber_id": "ann", "event_types": ["x"] })).await;
     server.set_token(Some(sign(&named("ann", "subscribe", "t-1"))));

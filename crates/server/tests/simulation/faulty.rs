@@ -259,6 +259,10 @@ impl DeliveryQueue for FaultyQueue {
         Ok(attached)
     }
 
+    fn is_shared(&self) -> bool {
+        self.queue.is_shared()
+    }
+
     async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
         self.through(self.queue.take_turn(shard, slot, consumer)).await
     }

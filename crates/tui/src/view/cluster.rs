@@ -7,6 +7,7 @@ use super::table::{self, Column, Rows, column};
 use super::ui::Ui;
 use crate::app::Screen;
 use crate::format;
+use crate::list::ListCursor;
 use crate::theme::Role;
 
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
@@ -105,6 +106,20 @@ const PARTITIONS: [Column; 6] = [
     column("low", 9, 4).right(),
 ];
 
+/// The row under the cursor of a pane, and the first row that is shown. Only the cluster's own screen has a cursor.
+fn cursor<K: PartialEq + Clone>(
+    ui: &Ui<'_>,
+    pane: usize,
+    list: &ListCursor<K>,
+    at: impl Fn(&K) -> Option<usize>,
+    len: usize,
+    height: u16,
+) -> (Option<usize>, usize) {
+    let is_here = *ui.app.screen() == Screen::Cluster && ui.app.focus == pane;
+    let selected = list.selected.as_ref().and_then(at).filter(|_| is_here);
+    (selected, list.window(len, selected, usize::from(height.saturating_sub(1))))
+}
+
 pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     let stats = ui.app.data().stats.clone().unwrap_or_default();
     let lag: u64 = stats.partitions.iter().map(|p| p.lag).sum();
@@ -128,13 +143,9 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
             _ => (Role::Muted, p.low.to_string()),
         }
     };
-    let app = ui.app;
-    // Only the cluster's own screen has a cursor in it.
-    let is_here = *app.screen() == Screen::Cluster && app.focus == pane;
-    let list = &app.cluster.partitions;
-    let selected = stats.partitions.iter().position(|p| list.selected == Some(p.partition)).filter(|_| is_here);
     let len = stats.partitions.len();
-    let offset = list.window(len, selected, usize::from(inner.height.saturating_sub(1)));
+    let at = |chosen: &u32| stats.partitions.iter().position(|p| p.partition == *chosen);
+    let (selected, offset) = cursor(ui, pane, &ui.app.cluster.partitions, at, len, inner.height);
     let rows = Rows { len, offset, selected, is_marked: &|_| false, cell: &cell };
     table::draw(ui, inner, buf, &PARTITIONS, None, &rows);
 }
@@ -170,12 +181,9 @@ pub(super) fn shards(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer)
             _ => (Role::Muted, s.epoch.clone()),
         }
     };
-    let app = ui.app;
-    let is_here = *app.screen() == Screen::Cluster && app.focus == pane;
-    let list = &app.cluster.shards;
-    let selected = stats.shards.iter().position(|s| list.selected == Some(s.shard)).filter(|_| is_here);
     let len = stats.shards.len();
-    let offset = list.window(len, selected, usize::from(inner.height.saturating_sub(1)));
+    let at = |chosen: &u16| stats.shards.iter().position(|s| s.shard == *chosen);
+    let (selected, offset) = cursor(ui, pane, &ui.app.cluster.shards, at, len, inner.height);
     let rows = Rows { len, offset, selected, is_marked: &|_| false, cell: &cell };
     table::draw(ui, inner, buf, &SHARDS, None, &rows);
 }

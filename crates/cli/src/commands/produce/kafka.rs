@@ -1,4 +1,5 @@
-//! Straight to Kafka: idempotent, acknowledged by all replicas, keyed by the user (or another field) and partitioned as the Java clients do.
+//! Straight to Kafka: idempotent, acknowledged by all replicas, keyed by the user or another field, and partitioned as
+//! the Java clients do.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -23,12 +24,17 @@ const RECORD_BYTES_MAX: &str = "2097152";
 pub(super) struct Kafka {
     producer: FutureProducer,
     topic: String,
-    key: String,
-    headers: Vec<(String, String)>,
-    form: Form,
+    records: Records,
 }
 
-/// What a record looks like.
+/// What records look like.
+pub(super) struct Records {
+    /// The field whose value is the key.
+    pub(super) key: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) form: Form,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Form {
     Json,
@@ -51,6 +57,7 @@ impl Kafka {
     pub(super) async fn connect(
         brokers: &str,
         topic: &str,
+        records: Records,
         properties: &[String],
         give_up_after: Duration,
     ) -> Result<Self, Failure> {
@@ -79,18 +86,13 @@ impl Kafka {
         tokio::task::spawn_blocking(move || find_topic(&asking, &of, &asked, give_up_after))
             .await
             .map_err(|error| Failure::new(ExitStatus::Failure, error.to_string()))??;
-        let (key, headers, form) = ("user_id".to_owned(), Vec::new(), Form::Json);
-        Ok(Self { producer, topic: topic.to_owned(), key, headers, form })
-    }
-
-    pub(super) fn written(self, key: &str, headers: &[(String, String)], form: Form) -> Self {
-        Self { key: key.to_owned(), headers: headers.to_vec(), form, ..self }
+        Ok(Self { producer, topic: topic.to_owned(), records })
     }
 
     fn headers(&self, event: &Event) -> Option<OwnedHeaders> {
         let mut all: Vec<(&str, Cow<'_, str>)> =
-            self.headers.iter().map(|(name, value)| (&**name, value.as_str().into())).collect();
-        if self.form == Form::Cloudevents {
+            self.records.headers.iter().map(|(name, value)| (&**name, value.as_str().into())).collect();
+        if self.records.form == Form::Cloudevents {
             let text = |field, default: &'static str| event.text(field).unwrap_or(default.into());
             let id = event.text("event_id").unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()).into());
             all.extend([
@@ -116,7 +118,7 @@ impl Kafka {
         let mut deliveries = Vec::with_capacity(batch.len());
         for record in &batch {
             let event = Event::trusted(record.bytes.clone());
-            let (key, headers) = (event.text(&self.key), self.headers(&event));
+            let (key, headers) = (event.text(&self.records.key), self.headers(&event));
             // One after the other into the queue, so that events of one user keep their order.
             let queued = loop {
                 let mut message = FutureRecord::to(&self.topic).payload(record.bytes.as_ref());

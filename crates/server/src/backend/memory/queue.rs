@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use crate::backend::turns::TurnBook;
+use super::turns::TurnBook;
 use crate::clock::Clock;
 use crate::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
@@ -463,6 +463,10 @@ impl DeliveryQueue for MemoryQueue {
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
         let now_ms = self.clock.now_ms();
         self.step(shard, |data| data.attach(slot, consumer, start, now_ms))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {

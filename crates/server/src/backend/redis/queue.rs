@@ -12,12 +12,13 @@ use evs_core::log::{Entry, FoldPosition};
 use evs_core::{ConsumerName, Epoch, FilterVersion, Offset, Partition, Seq, Shard, Slot};
 use redis::{Cmd, Value};
 
+use super::fold::{BASE_BYTES, PIECE_GAP, Piece, counters};
 use super::record::{StreamEntry, damaged, pack, spilled, value};
 use super::scripts::{Digests, Script};
 use super::{BLOCK_MAX, RedisQueue, asks_for_contact, port_error};
 use crate::ports::delivery_queue::{
-    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, PRESENCE_TTL_S, Present,
-    QueueRead, Retention, ShardState, Snapshot, Standing, Start, TURNS_KEPT, Tail, Turn, Turns,
+    Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, Present, QueueRead,
+    Retention, ShardState, Snapshot, Standing, Start, Tail, Turns,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -27,38 +28,31 @@ pub(super) const TOMBSTONE: u64 = (1 << 48) - 1;
 const NUMBER_MAX: u64 = 1 << 53;
 /// Acks of one call: about a millisecond of Redis.
 const ACKS_MAX: usize = 250;
-/// Bytes of a slot in `acked` and in `base`.
+/// Bytes of a slot in `acked`.
 pub(super) const RECORD_BYTES: usize = 22;
-const BASE_BYTES: usize = 6;
-/// Changed slots that lie no further apart are written as one piece of the base.
-const PIECE_GAP: u32 = 64;
 /// Entries of one read, when nothing is known of their size.
 const ENTRIES_MAX: u64 = 1_000;
 /// Slots of the `acked` string that one list looks at in one go.
 const WINDOW_SLOTS: usize = 4_096;
-/// A slot, and twice its connections, and one more if they are live.
-const PRESENT_BYTES: usize = 8;
-/// Turns of one read.
-const TURNS_MAX: usize = 1_000;
 /// Spilled records of one read.
 const RECORDS_MAX: usize = 256;
 
 /// A shard's state as every script begins with it.
-struct State {
-    state: ShardState,
+pub(super) struct State {
+    pub(super) state: ShardState,
     /// Entries up to here were written in an earlier epoch, of which this one goes on.
     inherited: u64,
 }
 
-fn number(value: u64) -> u64 {
+pub(super) fn number(value: u64) -> u64 {
     value.min(NUMBER_MAX)
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> PortResult<T> {
+pub(super) fn parse<T: std::str::FromStr>(text: &str) -> PortResult<T> {
     text.parse().map_err(|_| damaged(&format!("a number that is none: {text:?}")))
 }
 
-fn state_of(fields: &[String]) -> PortResult<State> {
+pub(super) fn state_of(fields: &[String]) -> PortResult<State> {
     let [epoch, n, m, a, top, bytes, version, _, inherited, _] = fields else {
         return Err(damaged("a shard lacks a field"));
     };
@@ -71,44 +65,6 @@ fn state_of(fields: &[String]) -> PortResult<State> {
 
 fn acked_of(acked: u64) -> Seq {
     Seq(if acked == TOMBSTONE { u64::MAX } else { acked })
-}
-
-/// The counters of a base string.
-fn counters(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
-    bytes.chunks_exact(BASE_BYTES).map(|bytes| bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
-}
-
-/// A run of the base string that one `SETRANGE` writes: the first slot, and the new counters of some of its slots.
-struct Piece<'a> {
-    first: u32,
-    last: u32,
-    changed: &'a [(Slot, Seq)],
-}
-
-impl Piece<'_> {
-    fn cut(bases: &[(Slot, Seq)]) -> Vec<Piece<'_>> {
-        let near = |left: &(Slot, Seq), right: &(Slot, Seq)| right.0.0 - left.0.0 <= PIECE_GAP;
-        let piece =
-            |changed: &'_ [(Slot, Seq)]| -> Option<(u32, u32)> { Some((changed.first()?.0.0, changed.last()?.0.0)) };
-        bases
-            .chunk_by(near)
-            .filter_map(|changed| piece(changed).map(|(first, last)| Piece { first, last, changed }))
-            .collect()
-    }
-
-    fn offset(&self) -> usize {
-        self.first as usize * BASE_BYTES
-    }
-
-    /// The bytes to write, where `old` is what is there now.
-    fn bytes(&self, mut old: Vec<u8>) -> Vec<u8> {
-        old.resize((self.last - self.first + 1) as usize * BASE_BYTES, 0);
-        for (slot, seq) in self.changed {
-            let at = (slot.0 - self.first) as usize * BASE_BYTES;
-            old[at..at + BASE_BYTES].copy_from_slice(&seq.0.to_be_bytes()[8 - BASE_BYTES..]);
-        }
-        old
-    }
 }
 
 impl RedisQueue {
@@ -410,52 +366,24 @@ impl DeliveryQueue for RedisQueue {
         })
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
-        let answer = self.call(&self.reads, shard, Script::Turn, |command| {
-            command.arg(slot.0).arg(consumer.as_str()).arg(TURNS_KEPT);
-        });
-        value(answer.await?)
+        self.new_turn(shard, slot, consumer).await
     }
 
     async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
-        type Answer = (Vec<String>, u64, Vec<(String, Vec<String>)>);
-        let answer = self.call(&self.reads, shard, Script::Turns, |command| {
-            command.arg(number(after)).arg(max.clamp(1, TURNS_MAX));
-        });
-        let (state, forgotten, entries) = value::<Answer>(answer.await?)?;
-        let taken = entries.into_iter().map(|(id, fields)| {
-            let turn = parse(id.strip_prefix("0-").unwrap_or_default())?;
-            let [_, slot, _, consumer] = &fields[..] else { return Err(damaged("a turn lacks a field")) };
-            let consumer = ConsumerName::new(consumer).map_err(|error| damaged(&error.to_string()))?;
-            Ok(Turn { turn, slot: Slot(parse(slot)?), consumer })
-        });
-        Ok(Turns { epoch: state_of(&state)?.state.epoch, forgotten, taken: taken.collect::<PortResult<_>>()? })
+        self.turns_after(shard, after, max).await
     }
 
     async fn tell_presence(&self, shard: Shard, gateway: &str, present: &[Present]) -> PortResult<()> {
-        let mut bytes = Vec::with_capacity(present.len() * PRESENT_BYTES);
-        for Present { slot, connections, live } in present {
-            bytes.extend_from_slice(&slot.0.to_be_bytes());
-            bytes.extend_from_slice(&(connections << 1 | u32::from(*live)).to_be_bytes());
-        }
-        let answer = self.call(&self.writes, shard, Script::Present, |command| {
-            command.arg(gateway).arg(&bytes[..]).arg(PRESENCE_TTL_S);
-        });
-        answer.await.map(drop)
+        self.store_presence(shard, gateway, present).await
     }
 
     async fn presence(&self, shard: Shard, own: &str) -> PortResult<Vec<Present>> {
-        let answer = self.call(&self.reads, shard, Script::Here, |command| {
-            command.arg(own);
-        });
-        let gateways: Vec<Vec<u8>> = value(answer.await?)?;
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |value: u32, byte| value << 8 | u32::from(*byte));
-        let present = gateways.iter().flat_map(|bytes| bytes.chunks_exact(PRESENT_BYTES)).map(|bytes| {
-            let (slot, count) = bytes.split_at(PRESENT_BYTES / 2);
-            let count = number(count);
-            Present { slot: Slot(number(slot)), connections: count >> 1, live: count & 1 == 1 }
-        });
-        Ok(present.collect())
+        self.presence_but(shard, own).await
     }
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {

@@ -4,7 +4,7 @@ mod consumers;
 mod log;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,11 +21,10 @@ use self::consumers::{ack, attach, expire, raise_acked};
 use self::log::{PAGE_SLOTS, append, compact, load_base, page_counters};
 use super::event_log::decode_segment;
 use super::{Db, WHAT, number, port_error};
-use crate::backend::turns::TurnBook;
 use crate::clock::Clock;
 use crate::ports::delivery_queue::{
     Ack, Append, Appended, Attached, Checkpoint, Claim, ConsumerState, DeliveryQueue, Expired, QueueRead, Retention,
-    ShardState, Snapshot, Standing, Start, Tail, Turns,
+    ShardState, Snapshot, Standing, Start, Tail,
 };
 use crate::ports::{PortError, PortResult};
 
@@ -49,15 +48,7 @@ pub struct SqliteQueue {
 #[derive(Debug, Default)]
 struct Live {
     recent: Arc<Mutex<Recent>>,
-    /// A file belongs to one process, and no connection outlives it.
-    turns: Mutex<TurnBook>,
     state: watch::Sender<Option<ShardState>>,
-}
-
-impl Live {
-    fn turns(&self) -> MutexGuard<'_, TurnBook> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[derive(Debug, Default)]
@@ -380,21 +371,12 @@ impl DeliveryQueue for SqliteQueue {
 
     async fn attach(&self, shard: Shard, slot: Slot, consumer: &ConsumerName, start: Start) -> PortResult<Attached> {
         self.state(shard).await?;
-        let (name, now_ms) = (consumer.clone(), self.clock.now_ms());
+        let (consumer, now_ms) = (consumer.clone(), self.clock.now_ms());
         self.db
             .write(move |connection| {
-                Box::pin(async move { attach(connection, shard, slot, &name, start, now_ms).await })
+                Box::pin(async move { attach(connection, shard, slot, &consumer, start, now_ms).await })
             })
             .await
-    }
-
-    async fn take_turn(&self, shard: Shard, slot: Slot, consumer: &ConsumerName) -> PortResult<u64> {
-        Ok(self.live(shard)?.turns().take(slot, consumer))
-    }
-
-    async fn turns(&self, shard: Shard, after: u64, max: usize) -> PortResult<Turns> {
-        let epoch = self.state(shard).await?.epoch;
-        Ok(self.live(shard)?.turns().after(epoch, after, max))
     }
 
     async fn read(&self, shard: Shard, slot: Slot, from: Seq, max: usize) -> PortResult<QueueRead> {

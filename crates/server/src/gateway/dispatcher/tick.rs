@@ -7,7 +7,7 @@ use evs_api::oplog::Level;
 use evs_core::{Offset, Partition, Seq};
 
 use super::Dispatcher;
-use crate::gateway::connection::Connection;
+use crate::gateway::connection::{Connection, State};
 use crate::gateway::encode::Format;
 use crate::gateway::session::{Due, Limits};
 use crate::gateway::wire;
@@ -45,21 +45,12 @@ impl Dispatcher {
             connection.close(&mut state, CloseCode::TokenExpired, now_ms);
             return false;
         }
-        let ending = connection.attached.ending();
-        if ending == Some(End::Superseded) {
-            self.supersede(connection, &mut state, now_ms);
+        if let Some(end) = connection.attached.ending() {
+            self.end(connection, &mut state, end, now_ms);
             return false;
         }
-        if ending == Some(End::Moved) {
-            // A client that keeps a cursor of its own would come back by it, and undo the move.
-            let message =
-                "an operator moved this consumer; forget its cursor and its numbers, and come back".to_owned();
-            connection.write_frame(&mut state, &ServerFrame::Error { code: "moved".to_owned(), message });
-        }
-        let ending = ending.map(|end| if end == End::Gone { CloseCode::NotFound } else { CloseCode::Resume });
-        let revoked = state.subject.as_ref().is_some_and(|subject| self.auth.is_revoked(subject));
-        if let Some(code) = ending.or(revoked.then_some(CloseCode::Unauthorized)) {
-            connection.close(&mut state, code, now_ms);
+        if state.subject.as_ref().is_some_and(|subject| self.auth.is_revoked(subject)) {
+            connection.close(&mut state, CloseCode::Unauthorized, now_ms);
             return false;
         }
         let due = match connection.format() {
@@ -90,6 +81,22 @@ impl Dispatcher {
             }
         }
         state.session.checkpoint_due(now_ms)
+    }
+
+    /// What was decided about a connection elsewhere.
+    fn end(&self, connection: &Arc<Connection>, state: &mut State, end: End, now_ms: i64) {
+        match end {
+            End::Superseded => self.supersede(connection, state, now_ms),
+            End::Gone => connection.close(state, CloseCode::NotFound, now_ms),
+            End::Unknown => connection.close(state, CloseCode::Resume, now_ms),
+            End::Moved => {
+                // A client that keeps a cursor of its own would come back by it, and undo the move.
+                let message = "an operator moved this consumer; forget its cursor and its numbers, and come back";
+                let (code, message) = ("moved".to_owned(), message.to_owned());
+                connection.write_frame(state, &ServerFrame::Error { code, message });
+                connection.close(state, CloseCode::Resume, now_ms);
+            }
+        }
     }
 
     /// If the client has all that the window has, its cursor covers all that the window has seen (rule 31).

@@ -150,8 +150,7 @@ async fn refresh(app: &App, before: Option<&Made>) -> PortResult<Made> {
         Some(before) => before.records.clone(),
         None => read_records(app).await?,
     };
-    let (standings, elsewhere) = (read_standings(app).await?, read_elsewhere(app).await?);
-    let mut join = Join::new(app, before, standings, elsewhere);
+    let mut join = Join::new(app, before, read_standings(app).await?, read_present(app).await?);
     let rows = records.iter().map(|record| join.row(record)).collect();
     let at = Instant::now();
     Ok(Made { at, took: at - begun, version, records, rows })
@@ -169,13 +168,18 @@ async fn read_records(app: &App) -> PortResult<Arc<[SubscriberRecord]>> {
     }
 }
 
-/// Who is connected at the gateways of other processes.
-async fn read_elsewhere(app: &App) -> PortResult<Vec<(Shard, Present)>> {
-    let mut elsewhere = Vec::new();
+/// Who is connected, at the gateways of this process and of others.
+async fn read_present(app: &App) -> PortResult<HashMap<(Shard, Slot), Present>> {
+    let mut present: HashMap<(Shard, Slot), Present> = HashMap::new();
     for shard in (0..app.queue.shards()).map(Shard) {
-        elsewhere.extend(app.queue.presence(shard, &app.instance).await?.into_iter().map(|present| (shard, present)));
+        let elsewhere = app.queue.presence(shard, &app.instance).await?;
+        for found in app.readers.attached().present(shard).into_iter().chain(elsewhere) {
+            let sum = present.entry((shard, found.slot)).or_insert(Present { connections: 0, live: true, ..found });
+            sum.connections += found.connections;
+            sum.live &= found.live;
+        }
     }
-    Ok(elsewhere)
+    Ok(present)
 }
 
 async fn read_standings(app: &App) -> PortResult<HashMap<(Shard, Slot), Standing>> {
@@ -200,8 +204,7 @@ struct Join<'a> {
     app: &'a App,
     standings: HashMap<(Shard, Slot), Standing>,
     tops: Vec<Vec<u64>>,
-    /// Connections, and whether all are caught up.
-    presences: HashMap<(Shard, Slot), (u32, bool)>,
+    present: HashMap<(Shard, Slot), Present>,
     before: HashMap<(Shard, Slot), &'a Row>,
     elapsed_s: f64,
     walk_left: u64,
@@ -212,16 +215,8 @@ impl<'a> Join<'a> {
         app: &'a App,
         before: Option<&'a Made>,
         standings: HashMap<(Shard, Slot), Standing>,
-        elsewhere: Vec<(Shard, Present)>,
+        present: HashMap<(Shard, Slot), Present>,
     ) -> Self {
-        let here = app.readers.attached().presences().into_iter();
-        let here = here.map(|(shard, slot, presence)| ((shard, slot), presence.connections, presence.live));
-        let elsewhere = elsewhere.into_iter().map(|(shard, it)| ((shard, it.slot), it.connections, it.live));
-        let mut presences: HashMap<(Shard, Slot), (u32, bool)> = HashMap::new();
-        for (key, connections, live) in here.chain(elsewhere) {
-            let present = presences.entry(key).or_insert((0, true));
-            *present = (present.0 + connections, present.1 && live);
-        }
         Self {
             app,
             standings,
@@ -231,7 +226,7 @@ impl<'a> Join<'a> {
                 .shards()
                 .map(|reader| reader.with_window(|w| w.tops().to_vec()).unwrap_or_default())
                 .collect(),
-            presences,
+            present,
             before: before.iter().flat_map(|made| made.rows.iter()).map(|row| ((row.shard, row.slot), row)).collect(),
             elapsed_s: before.map_or(0.0, |before| before.at.elapsed().as_secs_f64()),
             walk_left: WALK_MAX,
@@ -242,13 +237,13 @@ impl<'a> Join<'a> {
         let SubscriberRecord { id, shard, slot, filters, created_ms: _ } = record;
         let key = (*shard, *slot);
         let standing = self.standings.get(&key).copied();
-        let presence = self.presences.get(&key);
+        let present = self.present.get(&key);
         let before = self.before.get(&key).copied();
         let tops = self.tops.get(usize::from(shard.0));
         let top = Seq(tops.and_then(|tops| tops.get(slot.0 as usize)).copied().unwrap_or_default());
         let grown = before.map_or(0, |before| top.0.saturating_sub(before.top.0));
-        let state = match (presence, standing) {
-            (Some((_, true)), _) => SubscriberState::Live,
+        let state = match (present, standing) {
+            (Some(Present { live: true, .. }), _) => SubscriberState::Live,
             (Some(_), _) => SubscriberState::Slow,
             (None, Some(standing)) if standing.has_consumer => SubscriberState::Away,
             (None, _) => SubscriberState::New,
@@ -259,7 +254,7 @@ impl<'a> Join<'a> {
             slot: *slot,
             filters: *filters,
             state,
-            connections: presence.map_or(0, |(connections, _)| *connections),
+            connections: present.map_or(0, |present| present.connections),
             top,
             acked: standing.map_or(Seq(0), |standing| standing.acked),
             oldest_ms: None,

@@ -1,4 +1,4 @@
-//! The attaches of a shard, for backends that one process has to itself.
+//! The numbered connections of a shard.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use evs_core::{ConsumerName, Epoch, Slot};
 
 use crate::ports::delivery_queue::{TURNS_KEPT, Turn, Turns};
 
-/// The newest attaches, numbered from 1.
+/// The newest of them, numbered from 1.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TurnBook {
     newest: u64,
@@ -27,7 +27,7 @@ impl TurnBook {
         let forgotten = self.newest - self.kept.len() as u64;
         let skip = usize::try_from(after.saturating_sub(forgotten)).unwrap_or(usize::MAX);
         let kept = self.kept.iter().zip(forgotten + 1..).skip(skip).take(max);
-        let taken = kept.map(|((slot, consumer), turn)| Turn { turn, slot: *slot, consumer: consumer.clone() });
+        let taken = kept.map(|((slot, consumer), number)| Turn { number, slot: *slot, consumer: consumer.clone() });
         Turns { epoch, forgotten, taken: taken.collect() }
     }
 }
