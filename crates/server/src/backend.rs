@@ -32,7 +32,8 @@ impl Backends {
     /// A sentence that says which store cannot be used, why, and what to do.
     pub async fn open(config: &Config, clock: &Clock) -> anyhow::Result<Self> {
         let embedded = |url: &str| url == EMBEDDED;
-        if embedded(&config.delivery_queue) && !embedded(&config.event_log) {
+        // What is no event log at all is told as that, below.
+        if embedded(&config.delivery_queue) && config.event_log.starts_with("kafka://") {
             bail!(
                 "the embedded delivery queue points at events in the embedded event log, so it cannot follow {}; give \
                  --delivery-queue redis://host:6379, or leave --event-log out",
