@@ -9,6 +9,7 @@
 //! and publishes them together; readers never wait.
 
 mod admission;
+mod blocks;
 mod catalog;
 mod chunk;
 mod clusters;

@@ -1,23 +1,25 @@
 //! The reader's side: from an event to the filters that match it.
 
 use std::cell::OnceCell;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::blocks::Published;
 use super::chunk::{ChunkId, Column, Layout};
-use super::clusters::Chunks;
+use super::clusters;
 use super::cover::Domain;
 use super::extract::{Value, Values};
 use super::fields::{Field, Tree};
 use super::gates::{self, Group};
-use super::lexicon::{Known, Lexicon};
+use super::lexicon::{Dictionary, Known};
 use super::paged::Paged;
 use super::pool::Pool;
 use super::scan::Scanner;
 use super::search::{Cluster, Search};
 use super::symbols::{GENERATIONS, NONE, Sense, SymbolId};
-use super::table::{Table, mix};
+use super::table::{self, mix};
 use super::{Match, Target, order};
 use crate::{Event, FilterId, FilterVersion, Shard, Slot};
 
@@ -49,9 +51,9 @@ pub struct Snapshot {
     pub(super) layouts: Arc<Vec<Layout>>,
     pub(super) shapes: Arc<Vec<(Domain, Domain)>>,
     pub(super) always: ChunkId,
-    pub(super) lexicon: Lexicon,
-    pub(super) pairs: Table,
-    pub(super) chunks: Chunks,
+    pub(super) lexicon: Dictionary,
+    pub(super) pairs: Published,
+    pub(super) chunks: Published,
     pub(super) pool: Pool,
     pub(super) targets: Targets,
 }
@@ -154,11 +156,14 @@ impl Snapshot {
         let mut search = Search { snapshot: self, scratch, event: event.bytes(), tree: OnceCell::new(), matches: 0 };
         // All heads are fetched before any is searched, so that the misses overlap instead of following each other.
         let mut clusters: SmallVec<[Cluster<'_>; 16]> = SmallVec::new();
+        let mut touched = 0;
         for heads in [&heads, &pair_heads] {
-            for head in heads {
-                clusters.extend(self.cluster(*head));
+            for cluster in heads.iter().filter_map(|head| self.cluster(*head)) {
+                touched ^= cluster.view.touch();
+                clusters.push(cluster);
             }
         }
+        black_box(touched);
         for cluster in clusters {
             let (key, before) = (cluster.view.key(), search.counts());
             search.chain(cluster, &mut each);
@@ -182,7 +187,7 @@ impl Snapshot {
 
     #[inline]
     pub(super) fn cluster(&self, head: ChunkId) -> Option<Cluster<'_>> {
-        let view = self.chunks.view(head)?;
+        let view = clusters::view(&self.chunks, head)?;
         Some(Cluster { layout: view.layout(), next: view.next(), view })
     }
 
@@ -279,7 +284,7 @@ impl Snapshot {
         for (left, right) in &*self.shapes {
             for left in active(named, prefixes, *left) {
                 for right in active(named, prefixes, *right) {
-                    pair_heads.extend(self.pairs.get(pair_key(left, right)));
+                    pair_heads.extend(table::get(&self.pairs, pair_key(left, right)));
                 }
             }
         }
