@@ -26,6 +26,8 @@ mod order;
 mod paged;
 mod places;
 mod pool;
+#[allow(unsafe_code, reason = "a prefetch; see there why it is sound")]
+mod prefetch;
 mod program;
 mod rekey;
 mod scan;

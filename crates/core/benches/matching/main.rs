@@ -58,27 +58,39 @@ impl Options {
 
     /// The median time of one event over a few repeats, each long enough for the clock.
     fn per_event(&self, events: usize, mut run: impl FnMut(usize)) -> f64 {
+        self.per_event_both(events, |at, _| run(at)).0
+    }
+
+    /// The median times of one event for two runs in turn, `run(at, false)` and `run(at, true)`, and of what the second
+    /// takes longer, repeat by repeat, so that whatever slows the machine for a while slows both.
+    fn per_event_both(&self, events: usize, mut run: impl FnMut(usize, bool)) -> (f64, f64, f64) {
         let mut at = 0;
-        let mut time = |count: usize| {
+        let mut time = |count: usize, second: bool| {
             let start = Clock::start();
             for _ in 0..count {
-                run(at);
+                run(at, second);
                 at = (at + 1) % events;
             }
             start.elapsed().as_nanos() as f64
         };
         let mut count = 1;
         loop {
-            let once = time(count);
+            let once = time(count, true);
             if once >= self.repeat.as_nanos() as f64 / 4.0 {
                 count = ((count as f64 * self.repeat.as_nanos() as f64 / once) as usize).max(1);
                 break;
             }
             count *= 4;
         }
-        let mut times: Vec<f64> = (0..self.repeats).map(|_| time(count) / count as f64).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+        let each = |second: bool, time: &mut dyn FnMut(usize, bool) -> f64| time(count, second) / count as f64;
+        let times: Vec<(f64, f64)> =
+            (0..self.repeats).map(|_| (each(false, &mut time), each(true, &mut time))).collect();
+        let median = |of: fn(&(f64, f64)) -> f64| {
+            let mut all: Vec<f64> = times.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        (median(|times| times.0), median(|times| times.1), median(|times| times.1 - times.0))
     }
 }
 
@@ -172,18 +184,15 @@ fn measure(options: &Options, workload: Workload, size: usize) {
     let candidates = scratch.candidates as f64 / scratch.matches.max(1) as f64;
 
     let mut ids: Vec<u32> = Vec::new();
-    let read = options.per_event(events.len(), |at| {
-        snapshot.read(&events[at].event, &mut scratch);
-        black_box(&scratch);
-    });
-    let json = options.per_event(events.len(), |at| {
+    // An event as numbers: what is left when reading it is taken away.
+    let (_, json, find) = options.per_event_both(events.len(), |at, whole| {
         ids.clear();
         snapshot.read(&events[at].event, &mut scratch);
-        snapshot.visit(&events[at].event, &mut scratch, |run| ids.extend_from_slice(run));
-        black_box(&ids);
+        if whole {
+            snapshot.visit(&events[at].event, &mut scratch, |run| ids.extend_from_slice(run));
+        }
+        black_box((&scratch, &ids));
     });
-    // An event as numbers: what is left when reading it is taken away.
-    let find = (json - read).max(0.0);
     let sorted = options.per_event(events.len(), |at| {
         snapshot.matches(&events[at].event, &mut scratch, &mut out);
         black_box(&out);

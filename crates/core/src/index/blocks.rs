@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use triomphe::ThinArc;
 
+use super::prefetch::prefetch;
+
 /// Words that never change. An empty block takes no room.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Block(Option<ThinArc<(), u32>>);
@@ -34,6 +36,14 @@ impl Block {
 
 /// What a reader has.
 pub(super) type Published = Arc<Vec<Block>>;
+
+/// Has a block brought near; of a long one the first part.
+#[inline]
+pub(super) fn fetch(blocks: &[Block], at: usize, lines: usize) {
+    if let Some(Block(Some(words))) = blocks.get(at) {
+        prefetch(&words.header, lines);
+    }
+}
 
 /// The words of a block; none if there is no such block.
 #[inline]
@@ -149,6 +159,13 @@ impl Blocks {
         let known = usize::try_from(needed - self.first).unwrap_or_default();
         self.changes.drain(..known);
         self.first = needed;
+    }
+
+    /// How many cache lines of a block are worth to be fetched before its length is known: a typical one.
+    pub(super) fn lines(&self) -> usize {
+        const LINE: usize = 64;
+        const LINES_MAX: usize = 20;
+        (self.block_bytes / LINE / self.own.len().max(1) + 1).min(LINES_MAX)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

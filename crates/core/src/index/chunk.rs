@@ -140,14 +140,6 @@ impl<'a> View<'a> {
         Self { words }
     }
 
-    /// Reads a word of each cache line of a small chunk, so that all are on their way before the first is needed.
-    #[inline]
-    pub(super) fn touch(self) -> u32 {
-        const LINE_WORDS: usize = 16;
-        const LINES_MAX: usize = 32;
-        self.words.iter().step_by(LINE_WORDS).take(LINES_MAX).fold(0, |all, word| all ^ word)
-    }
-
     pub(super) fn layout(self) -> usize {
         (self.words[LAYOUT] & !DIRECTORY) as usize
     }

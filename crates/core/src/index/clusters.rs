@@ -30,6 +30,11 @@ impl Clusters {
         view(self.chunks.all(), id).unwrap_or(View::new(&[0; 6]))
     }
 
+    /// Has a cluster's head brought near.
+    pub(super) fn fetch(&self, head: ChunkId) {
+        blocks::fetch(self.chunks.all(), head as usize, self.chunks.lines());
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.chunks.memory_bytes() + self.free.len() * size_of::<ChunkId>()
     }

@@ -12,6 +12,7 @@ use super::program::Subject;
 use super::snapshot::{CLASS, Scratch, Snapshot};
 
 /// A chunk that leads a cluster, with its header read.
+#[derive(Clone, Copy)]
 pub(super) struct Cluster<'a> {
     pub(super) view: View<'a>,
     pub(super) layout: usize,

@@ -1,6 +1,5 @@
 //! The single writer: takes filters in and out, and publishes what it has.
 
-use std::hint::black_box;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -95,7 +94,9 @@ impl MatchIndex {
         let keys: SmallVec<[SymbolKey; 4]> =
             cover.placements.iter().map(|placement| self.catalog.key(&placement.key)).collect();
         // The clusters are on their way while the entries are made.
-        black_box(keys.iter().fold(0, |all, key| all ^ self.clusters.view(self.first_head(*key)).touch()));
+        for key in &keys {
+            self.clusters.fetch(self.first_head(*key));
+        }
         let placements = cover.placements.into_iter().zip(keys);
         let mut placed: SmallVec<[Placed; 1]> =
             placements.map(|(placement, key)| self.catalog.encode(placement, key, cover.repeats)).collect();
@@ -143,6 +144,7 @@ impl MatchIndex {
             always: self.catalog.symbols.get(ALWAYS).map_or(NONE, |symbol| symbol.head),
             lexicon: self.catalog.symbols.lexicon.publish(),
             pairs: self.pairs.publish(),
+            chunk_lines: self.clusters.chunks.lines(),
             chunks: self.clusters.chunks.publish(),
             pool: self.catalog.pool.pool.clone(),
             targets: self.targets.clone(),
