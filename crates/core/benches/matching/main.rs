@@ -1,7 +1,7 @@
 //! What matching costs, beside a plain scan, the a-tree crate and a copy of the matches, all in one run.
 //!
 //! `cargo bench -p evs-core --bench matching -- [--sizes 10000,1000000] [--workloads broad,entity] [--scan-max 100000]
-//! [--atree-max 10000] [--repeats 7] [--events 2000]`
+//! [--atree-max 10000] [--repeats 7] [--events 2000] [--observe 8192]`
 
 mod peers;
 mod workloads;
@@ -33,6 +33,7 @@ struct Options {
     repeats: usize,
     repeat: Duration,
     events: usize,
+    observe: usize,
 }
 
 impl Options {
@@ -53,6 +54,7 @@ impl Options {
             repeats: number("--repeats", 7),
             repeat: Duration::from_millis(number("--repeat-ms", 150) as u64),
             events: number("--events", EVENTS),
+            observe: number("--observe", 0),
         }
     }
 
@@ -148,7 +150,7 @@ fn main() {
 
 fn measure(options: &Options, workload: Workload, size: usize) {
     let mut generator = Generator::new(workload, size, SEED);
-    let keep = size <= options.scan_max.max(options.atree_max);
+    let keep = size <= options.scan_max.max(options.atree_max) || options.observe > 0;
     let mut samples: Vec<Sample> = Vec::new();
     let resident = resident_bytes();
     let mut index = MatchIndex::new();
@@ -171,6 +173,9 @@ fn measure(options: &Options, workload: Workload, size: usize) {
         }
     }
     let resident = if keep { 0 } else { resident_bytes().saturating_sub(resident) / size };
+    if options.observe > 0 {
+        observe(&mut index, &mut generator, &samples, options.observe);
+    }
     let events: Vec<SampleEvent> = (0..options.events).map(|n| generator.event(n)).collect();
     let mut reader = index.reader();
     let snapshot = reader.snapshot().clone();
@@ -218,6 +223,26 @@ fn measure(options: &Options, workload: Workload, size: usize) {
         find / matches.max(1.0),
         loading.as_nanos() as f64 / size as f64,
     );
+}
+
+/// Shows the writer events, as a server does, and puts filters anew that are badly placed for them.
+fn observe(index: &mut MatchIndex, generator: &mut Generator, samples: &[Sample], events: usize) {
+    for n in 0..events {
+        index.observe(&generator.event(n).event);
+    }
+    let mut moved = 0;
+    loop {
+        let misplaced = index.misplaced(CHANGES_PER_PUBLISH);
+        if misplaced.is_empty() {
+            break;
+        }
+        moved += misplaced.len();
+        for id in misplaced {
+            insert(index, id.0 as usize, &samples[id.0 as usize]);
+        }
+        index.publish(FilterVersion((samples.len() + moved) as u64));
+    }
+    println!("{events} events shown, {moved} filters put anew");
 }
 
 fn insert(index: &mut MatchIndex, id: usize, sample: &Sample) {

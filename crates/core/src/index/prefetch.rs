@@ -8,7 +8,10 @@ const LINE: usize = 64;
 
 /// Asks for so many lines from this value on. Nothing is read, so there need not be as many.
 #[inline]
-#[allow(unused_variables, reason = "other processors than x86-64 have no stable intrinsic, and go without")]
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(unused_variables, reason = "other processors have no stable intrinsic, and go without")
+)]
 pub(super) fn prefetch<T>(start: &T, lines: usize) {
     #[cfg(target_arch = "x86_64")]
     {
