@@ -130,8 +130,8 @@ impl Gates {
         let generation = usize::from(slots.group.generation);
         let known = |id: &SymbolId| symbols.get(*id).is_some_and(|symbol| symbol.flags.gate_bits[generation] != 0);
         let new = values.iter().filter(|id| !known(id)).count();
-        let free = slots.values.iter().skip(usize::from(FIRST_VALUE)).filter(|value| value.is_none()).count();
-        if new > free {
+        let free = || slots.values.iter().skip(usize::from(FIRST_VALUE)).filter(|value| value.is_none()).count();
+        if new > 0 && new > free() {
             return None;
         }
         let mut bits = SmallVec::new();
@@ -164,10 +164,12 @@ impl Gates {
             self.loose |= slots.filters == 0;
             each(group.field, None);
             let other = held & group.bit(OTHER) != 0;
-            for (bit, value) in (0_u8..).zip(&mut slots.values) {
-                if let Some((id, filters)) = value
-                    && (held & group.bit(bit) != 0) != other
-                {
+            // The bits that differ from that of "anything else".
+            let mut left = (if other { !held } else { held } & group.mask()) >> group.offset;
+            while left != 0 {
+                let bit = left.trailing_zeros() as usize;
+                left &= left - 1;
+                if let Some((id, filters)) = &mut slots.values[bit] {
                     *filters = filters.wrapping_add_signed(change);
                     self.loose |= *filters == 0;
                     each(group.field, Some(*id));
