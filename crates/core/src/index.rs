@@ -35,6 +35,7 @@ mod search;
 mod snapshot;
 mod symbols;
 mod table;
+mod usage;
 mod writer;
 
 use std::sync::Arc;

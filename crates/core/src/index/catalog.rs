@@ -77,6 +77,7 @@ pub(super) struct Catalog {
     pub(super) gates: Gates,
     pub(super) pool: PoolWriter,
     pub(super) shapes: HashMap<(Domain, Domain), u32>,
+    pub(super) shapes_changed: bool,
     uses: Vec<u32>,
     /// By symbol: clusters that have it in a key of two.
     pairs: Vec<u32>,
@@ -102,6 +103,7 @@ impl Default for Catalog {
             gates: Gates::default(),
             pool: PoolWriter::default(),
             shapes: HashMap::new(),
+            shapes_changed: false,
             uses: vec![1],
             pairs: vec![0],
             free: Vec::new(),

@@ -11,13 +11,12 @@ use super::clusters::{Clusters, Moved};
 use super::cover::{Domain, cover};
 use super::encode::{Placed, SymbolKey};
 use super::formula::Formula;
-use super::gates::{self, Group};
+use super::gates::Group;
 use super::layouts::Layouts;
 use super::places::{Place, Places};
-use super::program::{self, Reference};
 use super::rekey::Waste;
 use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
-use super::symbols::{Kind, NONE, SymbolId};
+use super::symbols::{NONE, SymbolId};
 use super::table::Table;
 use super::{IndexReader, IndexStats, Target};
 use crate::{Filter, FilterId, FilterVersion};
@@ -30,7 +29,6 @@ pub struct MatchIndex {
     layouts: Layouts,
     pairs: Table,
     shapes: Arc<Vec<(Domain, Domain)>>,
-    shapes_changed: bool,
     groups: Arc<Vec<Group>>,
     targets: Targets,
     places: Places,
@@ -59,7 +57,6 @@ impl Default for MatchIndex {
             layouts: Layouts::default(),
             pairs: Table::default(),
             shapes: Arc::default(),
-            shapes_changed: false,
             groups: Arc::default(),
             targets: Targets::default(),
             places: Places::default(),
@@ -131,7 +128,7 @@ impl MatchIndex {
         if std::mem::take(&mut self.catalog.gates.changed) {
             self.groups = Arc::new(self.catalog.gates.groups());
         }
-        if std::mem::take(&mut self.shapes_changed) {
+        if std::mem::take(&mut self.catalog.shapes_changed) {
             self.shapes = Arc::new(self.catalog.shapes.keys().copied().collect());
         }
         self.published.store(Arc::new(Snapshot {
@@ -214,7 +211,7 @@ impl MatchIndex {
     /// Puts an entry into the cluster of its key and layout.
     fn put(&mut self, reference: u32, placed: &mut Placed) -> ChunkId {
         placed.entry.words[0] = reference;
-        self.count_entry(&placed.layout, &placed.entry, true);
+        self.catalog.count_entry(&placed.layout, &placed.entry, true);
         if placed.key == [ALWAYS, NONE] && !placed.layout.is_run() {
             self.counts.unindexable += 1;
         }
@@ -269,11 +266,9 @@ impl MatchIndex {
         }
         let layout = self.layouts.retain(placed.layout);
         let head = self.clusters.create(layout, &placed.layout, placed.key, first);
-        self.count_cluster(placed.key, &placed.layout, true);
+        self.catalog.count_cluster(placed.key, &placed.layout, true);
         if let Some(domains) = placed.domains {
-            let clusters = self.catalog.shapes.entry(domains).or_default();
-            *clusters += 1;
-            self.shapes_changed |= *clusters == 1;
+            self.catalog.add_shape(domains);
         }
         self.set_first_head(placed.key, first, head);
         head
@@ -402,10 +397,10 @@ impl MatchIndex {
         if key == [ALWAYS, NONE] && !layout.is_run() {
             self.counts.unindexable -= 1;
         }
-        self.count_entry(&layout, &entry, false);
+        self.catalog.count_entry(&layout, &entry, false);
         if empty {
             self.unlink(head, key);
-            self.count_cluster(key, &layout, false);
+            self.catalog.count_cluster(key, &layout, false);
         }
     }
 
@@ -423,71 +418,5 @@ impl MatchIndex {
         }
         self.layouts.release(layout);
         self.clusters.drop_cluster(head);
-    }
-
-    /// Counts what a cluster names: its key and the fields of its columns.
-    fn count_cluster(&mut self, key: [SymbolId; 2], layout: &Layout, added: bool) {
-        let pair = key[1] != NONE;
-        if pair && !added {
-            self.count_shape(key);
-        }
-        for id in key.into_iter().filter(|id| *id != NONE) {
-            if pair {
-                self.catalog.count_pair(id, added);
-            }
-            self.count(&Reference::Symbol(id), added);
-        }
-        for column in [layout.order, layout.check].into_iter().flatten() {
-            self.count(&Reference::Field(column.field), added);
-        }
-    }
-
-    /// One cluster of a pair less.
-    fn count_shape(&mut self, key: [SymbolId; 2]) {
-        let domain = |id| {
-            let symbol = self.catalog.symbols.get(id)?;
-            Some((symbol.field, symbol.kind != Kind::Value))
-        };
-        let Some(shape) = domain(key[0]).zip(domain(key[1])) else { return };
-        if let Some(count) = self.catalog.shapes.get_mut(&shape) {
-            *count -= 1;
-            if *count == 0 {
-                self.catalog.shapes.remove(&shape);
-                self.shapes_changed = true;
-            }
-        }
-    }
-
-    /// Counts what an entry names: the values and fields of its gates, and all of its code.
-    fn count_entry(&mut self, layout: &Layout, entry: &Entry, added: bool) {
-        let mut named: SmallVec<[Reference; 16]> = SmallVec::new();
-        if layout.gates != 0 {
-            let mut words = [u64::MAX; gates::WORDS];
-            let narrowed = (0..2 * gates::WORDS).filter(|half| layout.gates & 1 << half != 0);
-            for (column, half) in (layout.gates_at()..).zip(narrowed) {
-                let shift = half % 2 * 32;
-                words[half / 2] &= u64::from(entry.words[column]) << shift | !(u64::from(u32::MAX) << shift);
-            }
-            self.catalog.gates.count(&words, if added { 1 } else { -1 }, |field, value| {
-                named.push(Reference::Field(field));
-                named.extend(value.map(Reference::Symbol));
-            });
-        }
-        program::references(&entry.code, &mut |reference| named.push(reference));
-        if !added {
-            // Bits without filters go first, for they name symbols that may go with this entry.
-            self.catalog.gates.tidy(&mut self.catalog.symbols);
-        }
-        for reference in &named {
-            self.count(reference, added);
-        }
-    }
-
-    fn count(&mut self, reference: &Reference, added: bool) {
-        if added {
-            self.catalog.retain(reference);
-        } else {
-            self.catalog.release(reference);
-        }
     }
 }
