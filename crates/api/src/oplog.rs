@@ -10,7 +10,8 @@ pub struct LogEntry {
     pub time_ms: i64,
     pub level: Level,
     /// `connected`, `disconnected`, `superseded`, `slow`, `gap`, `epoch`, `dead_letter`, `filter_created`,
-    /// `filter_updated`, `filter_deleted`, `dependency_lost`, `dependency_back`, `started`, `draining`.
+    /// `filter_updated`, `filter_deleted`, `dependency_lost`, `dependency_back`, `started`, `draining`, `rebalance`
+    /// (partitions of the log went from one matcher to another).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscriber: Option<String>,

@@ -3,9 +3,12 @@
 use super::overlay::{Overlay, Scroll, Why};
 use super::prompt::PromptKind;
 use super::{App, Screen};
+use evs_api::events::EventHeader;
+
 use crate::data::EventRow;
-use crate::json;
-use crate::message::{Ask, Effect, EventsQuery};
+use crate::message::{Ask, Effect, EventsQuery, Incoming};
+use crate::theme::Role;
+use crate::{format, json};
 
 /// What names an event for `GET /explain`: its position, or else its own id.
 #[must_use]
@@ -14,6 +17,36 @@ pub fn event_name(row: &EventRow) -> Option<String> {
         let [id] = json::fields(&row.event.json, ["event_id"]);
         Some(id).filter(|id| !id.is_empty())
     })
+}
+
+/// What the detail shows below its head: the event, and then its headers.
+#[must_use]
+pub fn detail_lines(event: &Incoming) -> Vec<json::Line> {
+    let mut lines = json::pretty(&event.json);
+    let Some(headers) = &event.headers else { return lines };
+    lines.push(json::Line::new());
+    lines.push(vec![(Role::Title, "headers of its record".into())]);
+    for EventHeader { name, value, value_base64, cut_from_bytes } in &headers.headers {
+        let mut line = vec![(Role::JsonKey, printable(name)), (Role::Muted, ": ".into())];
+        match (value, value_base64) {
+            (Some(value), _) => line.push((Role::JsonString, printable(value))),
+            (None, Some(bytes)) => line.extend([(Role::Muted, "base64 ".into()), (Role::JsonString, bytes.clone())]),
+            (None, None) => line.push((Role::Muted, "(no value)".into())),
+        }
+        if let Some(bytes) = cut_from_bytes {
+            line.push((Role::Muted, format!(" (cut from {})", format::bytes(*bytes))));
+        }
+        lines.push(line);
+    }
+    if headers.left_out > 0 {
+        lines.push(vec![(Role::Muted, format!("and {} more", headers.left_out))]);
+    }
+    lines
+}
+
+/// A header is any text: what would move the cursor is shown as an escape.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 impl App {
@@ -58,7 +91,7 @@ impl App {
         if self.events.held.is_none() {
             self.hold_events();
         }
-        let lines = json::pretty(&row.event.json);
+        let lines = detail_lines(&row.event);
         let found: Vec<usize> = lines
             .iter()
             .enumerate()

@@ -1,6 +1,7 @@
 //! The demo: every view, sizes, keys, signals; and the terminal as it was afterwards.
 
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crate::pty::{Pty, binary};
 
@@ -122,4 +123,24 @@ fn without_a_terminal_it_says_what_to_use_instead() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("evs top --once"));
     let output = Command::new(binary()).arg("--print-keys").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("# Keys of evs-tui"));
+}
+
+#[test]
+fn with_reduced_motion_data_moves_the_picture_once_a_second_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("evs")).unwrap();
+    std::fs::write(folder.path().join("evs/tui.toml"), "reduced_motion = true\n").unwrap();
+    let started = Instant::now();
+    let variables = [("XDG_CONFIG_HOME", folder.path().to_str().unwrap())];
+    let mut pty = Pty::start(&binary(), &["--demo", "--no-persist"], &variables, (100, 30));
+    pty.press("3");
+    pty.until("events, hundreds a second", |s| s.contains("Events all") && s.contains("page_view"));
+    let wanted = pty.pictures() + 5;
+    pty.until("five pictures more", |_| pty.pictures() >= wanted);
+    // The first and that of the key, and then one a second; however slow the machine is, there are no more.
+    let pictures = pty.pictures();
+    let seconds = started.elapsed().as_secs() as usize;
+    assert!(pictures <= 3 + seconds, "{pictures} pictures in {seconds} seconds");
+    pty.press("q");
+    assert_eq!(pty.exit_code(), 0);
 }
