@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LogEntry {
-    /// Dense; give it as `Last-Event-ID` to resume.
+    /// Dense in one life of the process, and above those of its lives before; give it as `Last-Event-ID` to resume.
     pub id: u64,
     pub time_ms: i64,
     pub level: Level,

@@ -247,11 +247,9 @@ impl World {
             }
         }
         let mut incoming = Incoming { time_ms: self.now_ms, json: json.clone(), ..Incoming::default() };
+        incoming.position = Some(position.to_owned());
         match &query.subscriber {
-            None => {
-                incoming.position = Some(position.to_owned());
-                incoming.headers = Some(self.headers());
-            }
+            None => incoming.headers = Some(self.headers()),
             Some(id) => {
                 let (owner, ids) = matched.iter().find(|(owner, _)| self.actors[*owner].id == *id)?;
                 incoming.seq = Some(self.actors[*owner].top);

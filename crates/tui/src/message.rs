@@ -146,6 +146,13 @@ impl From<LoggedEvent> for Incoming {
 }
 
 impl Incoming {
+    /// What a filter as it is typed looks at.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.iter().flat_map(|headers| &headers.headers);
+        let headers = headers.flat_map(|it| std::iter::once(it.name.as_str()).chain(it.value.as_deref()));
+        std::iter::once(&*self.json).chain(headers)
+    }
+
     /// What it takes to keep it, about.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
@@ -248,6 +255,8 @@ pub enum Ask {
     UpdateFilter(u32, FilterSpec),
     DeleteFilter(u32),
     TestFilter(TestRequest),
+    /// The event at a position of the log.
+    Event(String),
     Explain {
         subscriber: String,
         event: String,
@@ -263,6 +272,8 @@ pub enum Answer {
     FilterDeleted(u32),
     Tested(Box<TestResponse>),
     Explained(Box<Explanation>),
+    /// None where the log keeps it no longer.
+    Event(Option<Box<LoggedEvent>>),
     Redriven(ReplayResponse),
     Purged,
 }

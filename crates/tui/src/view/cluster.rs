@@ -41,8 +41,8 @@ const INSTANCES: [Column; 9] = [
     column("instance", 8, 0).grows(),
     column("roles", 12, 1).grows(),
     column("filters", 9, 2).right(),
-    column("parts", 9, 6),
-    column("moved", 5, 7).right(),
+    column("partitions", 10, 6),
+    column("moved", 8, 7).right(),
     column("conns", 6, 3).right(),
     column("up", 6, 5).right(),
     column("seen", 5, 4).right(),
@@ -91,7 +91,10 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
             5 => match i.last_rebalance_ms {
                 Some(at_ms) => {
                     let s = format::age_ms(app.now_ms, at_ms);
-                    (if s < FRESH_S { Role::Warn } else { Role::Muted }, format::seconds(s))
+                    (
+                        if s < FRESH_S { Role::Warn } else { Role::Muted },
+                        format!("{}x {}", i.rebalances, format::seconds(s)),
+                    )
                 }
                 None => (Role::Muted, ui.sym.none.to_owned()),
             },

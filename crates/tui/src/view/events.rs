@@ -193,7 +193,8 @@ fn detail(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     }
     place.extend([(Role::Muted, "  ".into()), (Role::Text, ui.time(event.time_ms))]);
     place.push((Role::Muted, format!("  {}", format::bytes(event.json.len() as u64))));
-    if let Some(headers) = &event.headers {
+    let headers = app.headers_of(event);
+    if let Some(headers) = headers {
         let n = headers.headers.len() + headers.left_out as usize;
         place.push((Role::Muted, format!("  {n} header{}", if n == 1 { "" } else { "s" })));
     }
@@ -209,7 +210,7 @@ fn detail(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     }
     let used = u16::try_from(head.len()).unwrap_or(0).min(inner.height);
     let body = Rect { y: inner.y + used, height: inner.height - used, ..inner };
-    let lines = detail_lines(event);
+    let lines = detail_lines(event, headers);
     let last = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(body.height.max(1));
     let top = app.events.detail_scroll.min(last);
     let mut y = 0;

@@ -7,7 +7,7 @@ use crate::pty::{Pty, binary};
 
 #[test]
 fn a_walk_through_the_demo() {
-    let mut pty = Pty::start(&binary(), &["--demo", "--no-persist"], &[], (120, 40));
+    let mut pty = Pty::dashboard(&["--demo", "--no-persist"], (120, 40));
     pty.until("the overview", |s| s.contains("Throughput in") && s.contains("connected"));
     for (key, title) in [
         ("2", "by lag_events"),
@@ -54,7 +54,7 @@ fn a_walk_through_the_demo() {
 
 #[test]
 fn without_a_server_the_first_picture_says_so_and_counts_down() {
-    let mut pty = Pty::start(&binary(), &["--server", "http://127.0.0.1:9", "--no-persist"], &[], (100, 30));
+    let mut pty = Pty::dashboard(&["--server", "http://127.0.0.1:9", "--no-persist"], (100, 30));
     pty.until("the first picture", |s| s.contains("1 Overview"));
     pty.until("the countdown", |s| {
         s.contains("retrying in") && s.contains("attempt 2") && s.contains("Is the server running?")
@@ -67,7 +67,7 @@ fn without_a_server_the_first_picture_says_so_and_counts_down() {
 #[test]
 fn signals_end_it_and_restore_the_terminal() {
     for (signal, code) in [(rustix::process::Signal::TERM, 143), (rustix::process::Signal::HUP, 129)] {
-        let mut pty = Pty::start(&binary(), &["--demo", "--no-persist"], &[], (80, 24));
+        let mut pty = Pty::dashboard(&["--demo", "--no-persist"], (80, 24));
         pty.until("the overview", |s| s.contains("Throughput in"));
         pty.kill(signal);
         assert_eq!(pty.exit_code(), code);
@@ -77,7 +77,7 @@ fn signals_end_it_and_restore_the_terminal() {
 
 #[test]
 fn a_panic_restores_the_terminal_before_it_is_printed() {
-    let mut pty = Pty::start(&binary(), &["--demo", "--no-persist", "--panic"], &[], (80, 24));
+    let mut pty = Pty::dashboard(&["--demo", "--no-persist", "--panic"], (80, 24));
     pty.until("the panic", |s| s.contains("on purpose"));
     assert_ne!(pty.exit_code(), 0);
     pty.assert_restored();

@@ -40,6 +40,11 @@ fn size((cols, rows): (u16, u16)) -> PtySize {
 }
 
 impl Pty {
+    /// The dashboard, with nothing of the place that it runs in.
+    pub(crate) fn dashboard(arguments: &[&str], at: (u16, u16)) -> Self {
+        Self::start(&binary(), arguments, &[], at)
+    }
+
     pub(crate) fn start(program: &Path, arguments: &[&str], variables: &[(&str, &str)], at: (u16, u16)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let pair = native_pty_system().openpty(size(at)).unwrap();
