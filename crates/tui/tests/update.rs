@@ -374,7 +374,7 @@ fn headers_are_below_the_event_and_found_in_it() {
         "headers of its record",
         "content-type: application/json",
         "signature: base64 /gA=",
-        "note: a\\tb\\u{1b}[2J (cut from 2.0 KiB)",
+        "note: a\\tb\\u{1b}[2J (cut from 2 KiB)",
         "empty: (no value)",
         "and 3 more",
     ];

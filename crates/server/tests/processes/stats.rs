@@ -133,7 +133,8 @@ async fn whose_partitions_are_and_how_they_move_is_told() {
         owners(&stats) == [Some(&*name), Some(&*name)]
     })
     .await;
-    assert!(told(&format!("matcher {newer} reports no more; it worked on partition ")).await);
+    let gone = format!("matcher {newer} reports no more; it worked on partition ");
+    until("the log tells who is gone", async || told(&gone).await).await;
 }
 
 /// By partition.
