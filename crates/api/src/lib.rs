@@ -3,6 +3,8 @@
 //! The rule of this crate: **additive only**. A field is added as optional, never renamed, retyped or removed; a
 //! reader ignores fields it does not know. Requests that create things refuse unknown fields, so that a typo is told.
 
+#![forbid(unsafe_code)]
+
 pub mod dead_letters;
 pub mod error;
 pub mod events;

@@ -1,5 +1,7 @@
 //! `evs`, the command line.
 
+#![forbid(unsafe_code)]
+
 mod app;
 mod args;
 mod commands;

@@ -22,6 +22,8 @@
 //! In reading order: [`Config`] says where the server is, [`Client`] has a method for each REST endpoint, [`feed`] reads
 //! what the server tells once a second or as it happens, [`subscription`] is the stream of deliveries.
 
+#![forbid(unsafe_code)]
+
 pub mod backoff;
 pub mod config;
 mod connection;

@@ -18,6 +18,8 @@ mod parser;
 pub mod pattern;
 mod print;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use ast::{CompareOp, Expr, Literal, Path, Segment, Term};
@@ -33,8 +35,8 @@ pub use parser::parse_where;
 /// The typed fields and the `where` expression; all must hold, absent or empty means any.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
-    pub event_types: Vec<Box<str>>,
-    pub user_tiers: Vec<Box<str>>,
+    pub event_types: Vec<Arc<str>>,
+    pub user_tiers: Vec<Arc<str>>,
     pub min_amount: Option<Literal>,
     pub where_: Option<Expr>,
 }
@@ -46,8 +48,8 @@ impl Filter {
     ///
     /// Names the field that is refused and why.
     pub fn new(
-        event_types: Vec<Box<str>>,
-        user_tiers: Vec<Box<str>>,
+        event_types: Vec<Arc<str>>,
+        user_tiers: Vec<Arc<str>>,
         min_amount: Option<Literal>,
         where_text: Option<&str>,
     ) -> Result<Self, FilterError> {
@@ -88,7 +90,7 @@ impl Filter {
 
     /// The typed fields that ask for something, each as an expression, in the order of the condition.
     fn typed(&self) -> impl Iterator<Item = (&'static str, Expr)> {
-        let one_of = |field: &str, values: &[Box<str>]| {
+        let one_of = |field: &str, values: &[Arc<str>]| {
             let list = values.iter().map(|value| Term::Literal(Literal::String(value.clone()))).collect();
             (!values.is_empty()).then(|| Expr::In { item: top_level(field), list: Term::List(list) })
         };

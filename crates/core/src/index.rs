@@ -5,10 +5,11 @@
 //! one for each *layout* of columns ([`chunk`]): an *order* by a bound, so that a binary search finds those an event
 //! satisfies; a second bound and *gates* ([`gates`]), compared without branches; and *code* ([`program`]) for what is
 //! left. An event is read once ([`extract`]), its values become *symbols* ([`symbols`]) if any filter names them, and
-//! only clusters of its keys are looked at ([`snapshot`]). One writer ([`writer`]) changes pages that snapshots share
-//! and publishes them together; readers never wait.
+//! only clusters of its keys are looked at ([`snapshot`]). One writer ([`writer`]) changes lists of blocks of its own and
+//! publishes them together ([`blocks`]); readers never wait.
 
 mod admission;
+mod blocks;
 mod catalog;
 mod chunk;
 mod clusters;
@@ -25,6 +26,8 @@ mod order;
 mod paged;
 mod places;
 mod pool;
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a prefetch; see there why it is sound"))]
+mod prefetch;
 mod program;
 mod rekey;
 mod scan;

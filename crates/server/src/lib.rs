@@ -4,6 +4,8 @@
 //! [`gateway`]. They meet only at the [`ports`], whose backends are chosen in [`backend`]. The [`reader`] follows the
 //! delivery log for everybody in the process.
 
+#![forbid(unsafe_code)]
+
 pub mod app;
 pub mod auth;
 pub mod backend;

@@ -1,5 +1,7 @@
 //! `evs-server`: one binary, three roles.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser as _;

@@ -12,6 +12,8 @@
 //! assert!(event.starts_with(br#"{"event_id":""#));
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod dice;
 mod event;
 mod people;

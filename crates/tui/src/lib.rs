@@ -4,6 +4,8 @@
 //! [`view::view`] draws the model. Neither does I/O nor reads a clock. [`run`] is the loop around them, [`feed`] brings
 //! the data (from a server, a demo or a file), [`terminal`] owns the terminal and gives it back.
 
+#![forbid(unsafe_code)]
+
 pub mod app;
 pub mod args;
 pub mod clipboard;

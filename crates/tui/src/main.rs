@@ -1,5 +1,7 @@
 //! `evs-tui`: arguments, configuration, terminal, loop.
 
+#![forbid(unsafe_code)]
+
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;

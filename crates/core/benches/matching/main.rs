@@ -1,7 +1,7 @@
 //! What matching costs, beside a plain scan, the a-tree crate and a copy of the matches, all in one run.
 //!
 //! `cargo bench -p evs-core --bench matching -- [--sizes 10000,1000000] [--workloads broad,entity] [--scan-max 100000]
-//! [--atree-max 10000] [--repeats 7] [--events 2000]`
+//! [--atree-max 10000] [--repeats 7] [--events 2000] [--observe 8192]`
 
 mod peers;
 mod workloads;
@@ -33,6 +33,7 @@ struct Options {
     repeats: usize,
     repeat: Duration,
     events: usize,
+    observe: usize,
 }
 
 impl Options {
@@ -53,32 +54,45 @@ impl Options {
             repeats: number("--repeats", 7),
             repeat: Duration::from_millis(number("--repeat-ms", 150) as u64),
             events: number("--events", EVENTS),
+            observe: number("--observe", 0),
         }
     }
 
     /// The median time of one event over a few repeats, each long enough for the clock.
     fn per_event(&self, events: usize, mut run: impl FnMut(usize)) -> f64 {
+        self.per_event_both(events, |at, _| run(at)).0
+    }
+
+    /// The median times of one event for two runs in turn, `run(at, false)` and `run(at, true)`, and of what the second
+    /// takes longer, repeat by repeat, so that whatever slows the machine for a while slows both.
+    fn per_event_both(&self, events: usize, mut run: impl FnMut(usize, bool)) -> (f64, f64, f64) {
         let mut at = 0;
-        let mut time = |count: usize| {
+        let mut time = |count: usize, second: bool| {
             let start = Clock::start();
             for _ in 0..count {
-                run(at);
+                run(at, second);
                 at = (at + 1) % events;
             }
             start.elapsed().as_nanos() as f64
         };
         let mut count = 1;
         loop {
-            let once = time(count);
+            let once = time(count, true);
             if once >= self.repeat.as_nanos() as f64 / 4.0 {
                 count = ((count as f64 * self.repeat.as_nanos() as f64 / once) as usize).max(1);
                 break;
             }
             count *= 4;
         }
-        let mut times: Vec<f64> = (0..self.repeats).map(|_| time(count) / count as f64).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+        let each = |second: bool, time: &mut dyn FnMut(usize, bool) -> f64| time(count, second) / count as f64;
+        let times: Vec<(f64, f64)> =
+            (0..self.repeats).map(|_| (each(false, &mut time), each(true, &mut time))).collect();
+        let median = |of: fn(&(f64, f64)) -> f64| {
+            let mut all: Vec<f64> = times.iter().map(of).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        (median(|times| times.0), median(|times| times.1), median(|times| times.1 - times.0))
     }
 }
 
@@ -136,7 +150,7 @@ fn main() {
 
 fn measure(options: &Options, workload: Workload, size: usize) {
     let mut generator = Generator::new(workload, size, SEED);
-    let keep = size <= options.scan_max.max(options.atree_max);
+    let keep = size <= options.scan_max.max(options.atree_max) || options.observe > 0;
     let mut samples: Vec<Sample> = Vec::new();
     let resident = resident_bytes();
     let mut index = MatchIndex::new();
@@ -159,6 +173,9 @@ fn measure(options: &Options, workload: Workload, size: usize) {
         }
     }
     let resident = if keep { 0 } else { resident_bytes().saturating_sub(resident) / size };
+    if options.observe > 0 {
+        observe(&mut index, &mut generator, &samples, options.observe);
+    }
     let events: Vec<SampleEvent> = (0..options.events).map(|n| generator.event(n)).collect();
     let mut reader = index.reader();
     let snapshot = reader.snapshot().clone();
@@ -172,18 +189,15 @@ fn measure(options: &Options, workload: Workload, size: usize) {
     let candidates = scratch.candidates as f64 / scratch.matches.max(1) as f64;
 
     let mut ids: Vec<u32> = Vec::new();
-    let read = options.per_event(events.len(), |at| {
-        snapshot.read(&events[at].event, &mut scratch);
-        black_box(&scratch);
-    });
-    let json = options.per_event(events.len(), |at| {
+    // An event as numbers: what is left when reading it is taken away.
+    let (_, json, find) = options.per_event_both(events.len(), |at, whole| {
         ids.clear();
         snapshot.read(&events[at].event, &mut scratch);
-        snapshot.visit(&events[at].event, &mut scratch, |run| ids.extend_from_slice(run));
-        black_box(&ids);
+        if whole {
+            snapshot.visit(&events[at].event, &mut scratch, |run| ids.extend_from_slice(run));
+        }
+        black_box((&scratch, &ids));
     });
-    // An event as numbers: what is left when reading it is taken away.
-    let find = (json - read).max(0.0);
     let sorted = options.per_event(events.len(), |at| {
         snapshot.matches(&events[at].event, &mut scratch, &mut out);
         black_box(&out);
@@ -209,6 +223,26 @@ fn measure(options: &Options, workload: Workload, size: usize) {
         find / matches.max(1.0),
         loading.as_nanos() as f64 / size as f64,
     );
+}
+
+/// Shows the writer events, as a server does, and puts filters anew that are badly placed for them.
+fn observe(index: &mut MatchIndex, generator: &mut Generator, samples: &[Sample], events: usize) {
+    for n in 0..events {
+        index.observe(&generator.event(n).event);
+    }
+    let mut moved = 0;
+    loop {
+        let misplaced = index.misplaced(CHANGES_PER_PUBLISH);
+        if misplaced.is_empty() {
+            break;
+        }
+        moved += misplaced.len();
+        for id in misplaced {
+            insert(index, id.0 as usize, &samples[id.0 as usize]);
+        }
+        index.publish(FilterVersion((samples.len() + moved) as u64));
+    }
+    println!("{events} events shown, {moved} filters put anew");
 }
 
 fn insert(index: &mut MatchIndex, id: usize, sample: &Sample) {

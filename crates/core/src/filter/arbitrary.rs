@@ -4,6 +4,8 @@
 //! frequent. Every tree is canonical, as [`parse_where`](super::parse_where) would give it: `&&` and `||` are flat and
 //! nothing is negated twice.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -50,7 +52,7 @@ pub fn sample<T>(strategy: &impl Strategy<Value = T>, seed: u64, count: usize) -
 
 /// Any filter: typed fields, `where`, both or neither.
 pub fn filter() -> impl Strategy<Value = Filter> {
-    let boxed = |values: Vec<&str>| values.into_iter().map(Box::from).collect::<Vec<Box<str>>>();
+    let boxed = |values: Vec<&str>| values.into_iter().map(Arc::from).collect::<Vec<Arc<str>>>();
     let types = prop_oneof![2 => Just(vec![]), 3 => subsequence(&EVENT_TYPES, 1..=3)].prop_map(boxed);
     let tiers = prop_oneof![3 => Just(vec![]), 2 => subsequence(&USER_TIERS, 1..=2)].prop_map(boxed);
     let min_amount = option::weighted(0.3, number());

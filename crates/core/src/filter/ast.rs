@@ -1,5 +1,7 @@
 //! The syntax tree of a `where` expression.
 
+use std::sync::Arc;
+
 /// An expression that is true, false or an error for an event. Only "true" is a match.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
@@ -66,7 +68,8 @@ pub enum Literal {
     Uint(u64),
     /// Never NaN: it cannot be written.
     Double(f64),
-    String(Box<str>),
+    /// Shared with the index, which is why filters are cheap to take in.
+    String(Arc<str>),
 }
 
 /// `device.os`, `tags[0]`, `headers["x-id"]`: at least one segment, the first always a key.

@@ -1,5 +1,7 @@
 //! Why a filter is refused, and the checks of its typed fields.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use super::ast::Literal;
@@ -46,7 +48,7 @@ impl FilterError {
     }
 }
 
-pub(super) fn check_values(field: &'static str, values: &[Box<str>]) -> Result<(), FilterError> {
+pub(super) fn check_values(field: &'static str, values: &[Arc<str>]) -> Result<(), FilterError> {
     if values.len() > LIST_VALUES_MAX {
         return Err(FilterError::TooManyValues { field, count: values.len() });
     }

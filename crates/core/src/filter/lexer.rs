@@ -6,6 +6,7 @@
 mod strings;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::parse_error::ParseError;
 
@@ -20,7 +21,7 @@ pub(super) enum Kind<'t> {
     /// A name, a keyword or a reserved word.
     Word(&'t str),
     Number(Magnitude),
-    String(Box<str>),
+    String(Arc<str>),
     /// An operator or a bracket.
     Symbol(&'static str),
     Invalid(Box<ParseError>),

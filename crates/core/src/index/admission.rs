@@ -1,8 +1,9 @@
 //! What a filter will cost, told before it is taken in.
 
-use super::cover::{Atom, Domain, Frequencies, cover};
+use super::cover::{Atom, Domain, Estimate, Frequencies, cover};
 use super::fields::{Field, Fields};
-use super::formula::{Formula, Scalar};
+use super::formula::Formula;
+use super::symbols::Sense;
 use crate::Filter;
 
 /// How the events that a filter matches are told from the others. The later, the dearer.
@@ -49,12 +50,13 @@ pub fn admission(filter: &Filter) -> Admission {
 struct Unknown;
 
 impl Frequencies for Unknown {
-    fn of(&self, atom: &Atom) -> f64 {
-        match atom {
-            Atom::Always => 1.0,
-            Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
-            Atom::Value(..) | Atom::Prefix(..) | Atom::Element(..) | Atom::Interval { .. } => 0.01,
-        }
+    fn of(&self, _: Field, sense: Sense<'_>) -> Estimate {
+        let frequency = match sense {
+            Sense::Always => 1.0,
+            Sense::Present | Sense::Numeric | Sense::Bool(_) => 0.5,
+            _ => 0.01,
+        };
+        Estimate { frequency, alone: 0 }
     }
 
     fn values(&self, _: Field) -> usize {
@@ -63,10 +65,6 @@ impl Frequencies for Unknown {
 
     fn may_pair(&self, _: Domain, _: Domain) -> bool {
         false
-    }
-
-    fn population(&self, _: &Atom) -> usize {
-        0
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 
 use super::clusters::Clusters;
-use super::cover::{Atom, Domain, Frequencies};
+use super::cover::{Atom, Domain, Estimate, Frequencies};
 use super::fields::{Field, Fields};
 use super::formula::Scalar;
 use super::gates::{Admitted, Gates, Words};
@@ -49,6 +50,17 @@ impl Observed {
             self.since.resize(at + 1, 0);
         }
         (self.hits[at], self.since[at]) = (0, self.events);
+    }
+
+    /// The share of events that had a symbol, if enough were seen since it was made.
+    fn share(&self, id: SymbolId) -> Option<f64> {
+        if self.events < OBSERVED_MIN {
+            return None;
+        }
+        let id = id as usize;
+        let events = self.events - self.since.get(id)?;
+        // Half a hit for what was never seen: rare, but not impossible.
+        (events >= OBSERVED_MIN).then(|| (f64::from(self.hits[id]) + 0.5) / (f64::from(events) + 1.0))
     }
 }
 
@@ -121,17 +133,7 @@ impl Catalog {
     }
 
     pub(super) fn atom(&mut self, atom: &Atom) -> SymbolId {
-        match atom {
-            Atom::Always => ALWAYS,
-            Atom::Present(field) => self.intern(*field, Sense::Present),
-            Atom::Numeric(field) => self.intern(*field, Sense::Numeric),
-            Atom::Value(field, value) => self.intern(*field, Sense::of(value)),
-            Atom::Prefix(field, prefix) => self.intern(*field, Sense::Prefix(prefix.as_bytes())),
-            Atom::Element(field, value) => self.intern(*field, Sense::Element(Element::of(value))),
-            Atom::Interval { field, level, upper, cell } => {
-                self.intern(*field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
-            }
-        }
+        atom.sense().map_or(ALWAYS, |(field, sense)| self.intern(field, sense))
     }
 
     /// Keeps what an event must be asked for this symbol.
@@ -224,7 +226,7 @@ impl Catalog {
 
     /// Narrows gate words by a test of one field; false if it does not fit.
     pub(super) fn admit(&mut self, field: Field, values: &[Scalar], negated: bool, words: &mut Words) -> bool {
-        let ids: Vec<SymbolId> = values.iter().map(|value| self.intern(field, Sense::of(value))).collect();
+        let ids: SmallVec<[SymbolId; 8]> = values.iter().map(|value| self.intern(field, Sense::of(value))).collect();
         let admitted = if negated { Admitted::Others(&ids) } else { Admitted::Values(&ids) };
         self.gates.admit(field, &admitted, words, &mut self.symbols)
     }
@@ -269,17 +271,6 @@ impl Catalog {
         }
     }
 
-    /// The share of events that had a symbol, if enough were seen since it was made.
-    fn observed(&self, field: Field, sense: Sense<'_>) -> Option<f64> {
-        if self.observed.events < OBSERVED_MIN {
-            return None;
-        }
-        let id = self.symbols.find(field, sense)? as usize;
-        let events = self.observed.events - self.observed.since.get(id)?;
-        // Half a hit for what was never seen: rare, but not impossible.
-        (events >= OBSERVED_MIN).then(|| (f64::from(self.observed.hits[id]) + 0.5) / (f64::from(events) + 1.0))
-    }
-
     /// Values of a field that live filters name.
     pub(super) fn values(&self, field: Field) -> usize {
         self.counts.get(field.at()).map_or(0, |counts| counts.values as usize)
@@ -313,31 +304,44 @@ pub(super) struct Estimates<'a> {
     pub(super) clusters: &'a Clusters,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "frequencies are estimates")]
-impl Frequencies for Estimates<'_> {
-    fn of(&self, atom: &Atom) -> f64 {
+impl Estimates<'_> {
+    /// Entries of the clusters of one key.
+    fn entries(&self, mut head: u32) -> usize {
+        let mut entries = 0;
+        while head != NONE {
+            let view = self.clusters.view(head);
+            entries += view.count();
+            head = view.next();
+        }
+        entries
+    }
+
+    /// Of what was not observed yet.
+    #[expect(clippy::cast_precision_loss, reason = "frequencies are estimates")]
+    fn assumed(&self, field: Field, sense: Sense<'_>) -> f64 {
         let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
-        let counts = |field: &Field| self.catalog.counts.get(field.at());
-        let (field, sense) = match atom {
-            Atom::Always => return 1.0,
-            Atom::Present(field) => (field, Sense::Present),
-            Atom::Numeric(field) => (field, Sense::Numeric),
-            Atom::Value(field, value) => (field, Sense::of(value)),
-            Atom::Prefix(field, prefix) => (field, Sense::Prefix(prefix.as_bytes())),
-            Atom::Element(field, value) => (field, Sense::Element(Element::of(value))),
-            Atom::Interval { field, level, upper, cell } => {
-                (field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
-            }
-        };
-        self.catalog.observed(*field, sense).unwrap_or_else(|| match atom {
-            Atom::Always => 1.0,
-            Atom::Present(_) | Atom::Numeric(_) | Atom::Value(_, Scalar::Bool(_)) => 0.5,
-            Atom::Value(field, _) => one_of(self.values(*field)),
-            Atom::Prefix(field, _) => one_of(counts(field).map_or(0, |counts| counts.prefixes as usize)),
+        let counts = self.catalog.counts.get(field.at());
+        match sense {
+            Sense::Always => 1.0,
+            Sense::Present | Sense::Numeric | Sense::Bool(_) => 0.5,
+            Sense::Null | Sense::Number(_) | Sense::Text(_) => one_of(self.values(field)),
+            Sense::Prefix(_) => one_of(counts.map_or(0, |counts| counts.prefixes as usize)),
             // A list has several of them.
-            Atom::Element(field, _) => 2.0 * one_of(counts(field).map_or(0, |counts| counts.elements as usize)),
-            Atom::Interval { .. } => 0.02,
-        })
+            Sense::Element(_) => 2.0 * one_of(counts.map_or(0, |counts| counts.elements as usize)),
+            Sense::Interval { .. } => 0.02,
+        }
+    }
+}
+
+impl Frequencies for Estimates<'_> {
+    fn of(&self, field: Field, sense: Sense<'_>) -> Estimate {
+        let known = self.catalog.symbols.lexicon.find(field, sense);
+        let observed = known.and_then(|known| self.catalog.observed.share(known.id));
+        let in_pairs = known.filter(|_| sense.may_pair());
+        Estimate {
+            frequency: observed.unwrap_or_else(|| self.assumed(field, sense)),
+            alone: in_pairs.map_or(0, |known| self.entries(known.head)),
+        }
     }
 
     fn values(&self, field: Field) -> usize {
@@ -347,21 +351,5 @@ impl Frequencies for Estimates<'_> {
     fn may_pair(&self, first: Domain, second: Domain) -> bool {
         let shapes = &self.catalog.shapes;
         shapes.len() < SHAPES_MAX || shapes.contains_key(&(first, second))
-    }
-
-    fn population(&self, atom: &Atom) -> usize {
-        let (field, sense) = match atom {
-            Atom::Value(field, value) => (*field, Sense::of(value)),
-            Atom::Prefix(field, prefix) => (*field, Sense::Prefix(prefix.as_bytes())),
-            _ => return 0,
-        };
-        let mut head = self.catalog.symbols.lexicon.find(field, sense).map_or(NONE, |known| known.head);
-        let mut entries = 0;
-        while head != NONE {
-            let view = self.clusters.view(head);
-            entries += view.count();
-            head = view.next();
-        }
-        entries
     }
 }

@@ -4,8 +4,9 @@
 //! share. A *directory* stands in for the head of a cluster that has outgrown one leaf and names its leaves in order.
 //! A change builds a new block; the old one lives on in the snapshots that hold it.
 
-use std::sync::Arc;
+use smallvec::SmallVec;
 
+use super::blocks::Block;
 use super::fields::Field;
 
 pub(super) type ChunkId = u32;
@@ -93,14 +94,14 @@ impl Layout {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
     /// One per column; the first is the filter or class, the last (if there is code) is set by the leaf.
-    pub(super) words: Vec<u32>,
+    pub(super) words: SmallVec<[u32; 6]>,
     pub(super) code: Vec<u32>,
 }
 
 impl Entry {
     /// Adds the columns that a wider layout has: gates that admit everything, and code that is always true.
     pub(super) fn widen(&mut self, from: &Layout, to: &Layout) {
-        let mut words: Vec<u32> = self.words[..from.gates_at()].to_vec();
+        let mut words = SmallVec::from_slice(&self.words[..from.gates_at()]);
         let mut old = self.words[from.gates_at()..].iter();
         for half in (0..u16::BITS).filter(|half| to.gates & 1 << half != 0) {
             let kept = if from.gates & 1 << half != 0 { old.next() } else { None };
@@ -202,7 +203,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn entry(self, layout: &Layout, at: usize) -> Entry {
-        let words: Vec<u32> = (0..layout.columns()).map(|column| self.column(column)[at]).collect();
+        let words: SmallVec<_> = (0..layout.columns()).map(|column| self.column(column)[at]).collect();
         let code = match (layout.code, words.last()) {
             (true, Some(offset)) => {
                 let code = self.code(layout, *offset);
@@ -265,7 +266,7 @@ impl Builder {
     }
 
     /// A leaf of these entries, in this order; equal code is stored once.
-    pub(super) fn leaf(&self, layout: &Layout, entries: &[Entry]) -> Arc<[u32]> {
+    pub(super) fn leaf(&self, layout: &Layout, entries: &[Entry]) -> Block {
         let columns = layout.columns();
         let mut words = Vec::with_capacity(HEADER + entries.len() * columns);
         words.extend(self.header(false, entries.len()));
@@ -287,16 +288,16 @@ impl Builder {
             }
             words.extend(code);
         }
-        words.into()
+        Block::new(&words)
     }
 
-    pub(super) fn directory(&self, leaves: &[(ChunkId, u64)]) -> Arc<[u32]> {
+    pub(super) fn directory(&self, leaves: &[(ChunkId, u64)]) -> Block {
         let mut words = Vec::with_capacity(HEADER + 3 * leaves.len());
         words.extend(self.header(true, leaves.len()));
         words.extend(leaves.iter().map(|(leaf, _)| *leaf));
         words.extend(leaves.iter().map(|(_, first)| word((*first >> 32) as usize)));
         words.extend(leaves.iter().map(|(_, first)| word((*first & u64::from(u32::MAX)) as usize)));
-        words.into()
+        Block::new(&words)
     }
 }
 
@@ -306,7 +307,7 @@ pub(super) fn leaves(directory: View<'_>) -> Vec<(ChunkId, u64)> {
 }
 
 /// The leaf with one more entry, after those of the same order. `buffer` is reused from call to call.
-pub(super) fn with_entry(view: View<'_>, layout: &Layout, entry: &Entry, buffer: &mut Vec<u32>) -> Arc<[u32]> {
+pub(super) fn with_entry(view: View<'_>, layout: &Layout, entry: &Entry, buffer: &mut Vec<u32>) -> Block {
     let at = view.admitted(layout, entry.order(layout));
     let (count, columns) = (view.count(), layout.columns());
     buffer.clear();
@@ -328,11 +329,11 @@ pub(super) fn with_entry(view: View<'_>, layout: &Layout, entry: &Entry, buffer:
             buffer.extend(&entry.code);
         }
     }
-    Arc::from(&buffer[..])
+    Block::new(buffer)
 }
 
 /// The leaf without the entry at a position.
-pub(super) fn without_entry(view: View<'_>, layout: &Layout, at: usize, buffer: &mut Vec<u32>) -> Arc<[u32]> {
+pub(super) fn without_entry(view: View<'_>, layout: &Layout, at: usize, buffer: &mut Vec<u32>) -> Block {
     if layout.code {
         let mut entries: Vec<Entry> = view.entries(layout).collect();
         entries.remove(at);
@@ -346,22 +347,22 @@ pub(super) fn without_entry(view: View<'_>, layout: &Layout, at: usize, buffer: 
         buffer.extend(&old[..at]);
         buffer.extend(&old[at + 1..]);
     }
-    Arc::from(&buffer[..])
+    Block::new(buffer)
 }
 
 /// The chunk with one word of an entry replaced.
-pub(super) fn with_reference(view: View<'_>, at: usize, reference: u32) -> Arc<[u32]> {
+pub(super) fn with_reference(view: View<'_>, at: usize, reference: u32) -> Block {
     let mut words = view.words.to_vec();
     words[HEADER + at] = reference;
-    words.into()
+    Block::new(&words)
 }
 
-pub(super) fn with_header(view: View<'_>, change: impl FnOnce(&mut Builder)) -> Arc<[u32]> {
+pub(super) fn with_header(view: View<'_>, change: impl FnOnce(&mut Builder)) -> Block {
     let mut header = Builder::of(view);
     change(&mut header);
     let mut words = view.words.to_vec();
     words[..HEADER].copy_from_slice(&header.header(view.is_directory(), view.count()));
-    words.into()
+    Block::new(&words)
 }
 
 /// Whether a leaf should be split.

@@ -1,26 +1,14 @@
 //! The writer's side of clusters: puts entries into leaves, splits and joins leaves, and tells what moved.
 
-use std::sync::Arc;
-
+use super::blocks::{self, Block, Blocks};
 use super::chunk::{self, Builder, ChunkId, Entry, Layout, View};
-use super::paged::Paged;
 use super::symbols::NONE;
 
-/// All chunks by number. A number stays with a leaf while its content changes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Chunks {
-    chunks: Paged<Arc<[u32]>, 8>,
-}
-
-impl Chunks {
-    #[inline]
-    pub(super) fn view(&self, id: ChunkId) -> Option<View<'_>> {
-        self.chunks.get(id as usize).map(|words| View::new(words))
-    }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.chunks.memory_bytes()
-    }
+/// The chunk of a number. A number stays with a leaf while its content changes.
+#[inline]
+pub(super) fn view(chunks: &[Block], id: ChunkId) -> Option<View<'_>> {
+    let words = blocks::words(chunks, id as usize);
+    (!words.is_empty()).then(|| View::new(words))
 }
 
 /// An entry that now lies in another leaf.
@@ -32,22 +20,23 @@ pub(super) struct Moved {
 
 #[derive(Debug, Default)]
 pub(super) struct Clusters {
-    pub(super) chunks: Chunks,
+    pub(super) chunks: Blocks,
     free: Vec<ChunkId>,
     buffer: Vec<u32>,
-    block_bytes: usize,
 }
-
-/// A block's counters, and what the allocator rounds up on average.
-const BLOCK_OVERHEAD: usize = 2 * size_of::<usize>() + 8;
 
 impl Clusters {
     pub(super) fn view(&self, id: ChunkId) -> View<'_> {
-        self.chunks.view(id).unwrap_or(View::new(&[0; 6]))
+        view(self.chunks.all(), id).unwrap_or(View::new(&[0; 6]))
+    }
+
+    /// Has a cluster's head brought near.
+    pub(super) fn fetch(&self, head: ChunkId) {
+        blocks::fetch(self.chunks.all(), head as usize, self.chunks.lines());
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.chunks.memory_bytes() + self.block_bytes + self.free.len() * size_of::<ChunkId>()
+        self.chunks.memory_bytes() + self.free.len() * size_of::<ChunkId>()
     }
 
     /// Calls back with what the entries of a cluster refer to.
@@ -60,32 +49,21 @@ impl Clusters {
         }
     }
 
-    fn add(&mut self, words: Arc<[u32]>) -> ChunkId {
-        self.block_bytes += size_of_val(&*words) + BLOCK_OVERHEAD;
+    fn add(&mut self, chunk: Block) -> ChunkId {
         if let Some(id) = self.free.pop() {
-            if let Some(place) = self.chunks.chunks.get_mut(id as usize) {
-                *place = words;
-            }
+            self.set(id, chunk);
             return id;
         }
-        self.chunks.chunks.push(words);
-        u32::try_from(self.chunks.chunks.len() - 1).unwrap_or(NONE)
+        u32::try_from(self.chunks.push(chunk)).unwrap_or(NONE)
     }
 
-    fn set(&mut self, id: ChunkId, words: Arc<[u32]>) {
-        if let Some(place) = self.chunks.chunks.get_mut(id as usize) {
-            self.block_bytes += size_of_val(&*words);
-            self.block_bytes -= size_of_val(&**place);
-            *place = words;
-        }
+    fn set(&mut self, id: ChunkId, chunk: Block) {
+        self.chunks.set(id as usize, chunk);
     }
 
     fn drop_chunk(&mut self, id: ChunkId) {
-        if let Some(place) = self.chunks.chunks.get_mut(id as usize) {
-            self.block_bytes -= size_of_val(&**place) + BLOCK_OVERHEAD;
-            *place = Arc::default();
-            self.free.push(id);
-        }
+        self.set(id, Block::default());
+        self.free.push(id);
     }
 
     /// A new cluster without entries; it must get one before it is published.

@@ -6,10 +6,14 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use smallvec::{SmallVec, smallvec};
 
 use super::fields::Field;
 use super::formula::{Formula, Scalar, Test};
 use super::gates;
+use super::number::{Bound, Number};
+use super::symbols::{Element, Sense};
+use crate::filter::ast::StringFunction;
 
 /// Something an event has or has not, by one field.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -24,6 +28,21 @@ pub(super) enum Atom {
 }
 
 impl Atom {
+    /// How the dictionary knows it; none for what every event has.
+    pub(super) fn sense(&self) -> Option<(Field, Sense<'_>)> {
+        Some(match self {
+            Self::Always => return None,
+            Self::Present(field) => (*field, Sense::Present),
+            Self::Numeric(field) => (*field, Sense::Numeric),
+            Self::Value(field, value) => (*field, Sense::of(value)),
+            Self::Prefix(field, prefix) => (*field, Sense::Prefix(prefix.as_bytes())),
+            Self::Element(field, value) => (*field, Sense::Element(Element::of(value))),
+            Self::Interval { field, level, upper, cell } => {
+                (*field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
+            }
+        })
+    }
+
     /// The kind of a part of a pair: its field, and whether it is a prefix.
     pub(super) fn domain(&self) -> Option<Domain> {
         match self {
@@ -48,11 +67,18 @@ pub(super) struct Placement {
 
 /// How often events have an atom, and which pairs of domains may be looked up.
 pub(super) trait Frequencies {
-    fn of(&self, atom: &Atom) -> f64;
+    fn of(&self, field: Field, sense: Sense<'_>) -> Estimate;
     fn values(&self, field: Field) -> usize;
     fn may_pair(&self, first: Domain, second: Domain) -> bool;
-    /// Entries of the clusters whose key is this atom alone.
-    fn population(&self, atom: &Atom) -> usize;
+}
+
+/// What is known of an atom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estimate {
+    /// The share of events that have it.
+    pub(super) frequency: f64,
+    /// Entries of the clusters whose key it is alone, if it can be part of a pair.
+    pub(super) alone: usize,
 }
 
 /// A plan for a whole filter: where it goes, whether one event may find it twice, and what it costs per event.
@@ -120,32 +146,29 @@ fn join_equal_keys(placements: &mut Vec<Placement>) {
 }
 
 fn plan(parts: Vec<Formula>, frequencies: &impl Frequencies, depth: usize) -> Cover {
-    let options: Vec<Option<Keys>> = parts.iter().map(|part| keys(part, frequencies)).collect();
-    let always = weight(&parts, None, None, frequencies);
-    let mut best = (always, None, None);
-    for (at, option) in options.iter().enumerate() {
-        let Some(option) = option else { continue };
-        let cost = option.frequency * weight(&parts, Some((at, option)), None, frequencies)
-            + ENTRY_COST * option.atoms.len() as f64;
+    let offers: SmallVec<[Option<Offer>; 6]> = parts.iter().map(|part| offer(part, frequencies)).collect();
+    let left_over = AllLeftovers::of(&parts, frequencies);
+    let mut best = (left_over.without(&[]).weight(), None, None);
+    for (at, offer) in offers.iter().enumerate() {
+        let Some(offer) = offer else { continue };
+        let weight = left_over.without(&[(at, offer)]).weight();
+        let cost = offer.frequency * weight + ENTRY_COST * offer.atoms as f64;
         if cost < best.0 {
             best = (cost, Some(at), None);
         }
     }
     let alone_max =
-        if best.0 >= EVALUATED * frequency_of(&options, best.1) { ALONE_EVALUATED_MAX } else { ALONE_COMPARED_MAX };
-    for (first, left) in options.iter().enumerate() {
-        for (second, right) in options.iter().enumerate().skip(first + 1) {
+        if best.0 >= EVALUATED * frequency_of(&offers, best.1) { ALONE_EVALUATED_MAX } else { ALONE_COMPARED_MAX };
+    for (first, left) in offers.iter().enumerate() {
+        for (second, right) in offers.iter().enumerate().skip(first + 1) {
             let (Some(left), Some(right)) = (left, right) else { continue };
             let (Some(left_domain), Some(right_domain)) = (left.domain, right.domain) else { continue };
-            let entries = left.atoms.len() * right.atoms.len();
+            let entries = left.atoms * right.atoms;
             if left_domain == right_domain || entries > PRODUCT_MAX || left.alone.max(right.alone) < alone_max {
                 continue;
             }
-            let cost = left.frequency
-                * right.frequency
-                * weight(&parts, Some((first, left)), Some((second, right)), frequencies)
-                + ENTRY_COST * entries as f64
-                + PAIR_COST;
+            let weight = left_over.without(&[(first, left), (second, right)]).weight();
+            let cost = left.frequency * right.frequency * weight + ENTRY_COST * entries as f64 + PAIR_COST;
             if cost < best.0 && frequencies.may_pair(left_domain.min(right_domain), left_domain.max(right_domain)) {
                 best = (cost, Some(first), Some(second));
             }
@@ -163,11 +186,11 @@ fn plan(parts: Vec<Formula>, frequencies: &impl Frequencies, depth: usize) -> Co
             }
         }
     }
-    Cover { placements: placements(parts, &options, best.1, best.2), repeats: false, cost: best.0 }
+    Cover { placements: placements(parts, best.1, best.2), repeats: false, cost: best.0 }
 }
 
-fn frequency_of(options: &[Option<Keys>], at: Option<usize>) -> f64 {
-    at.and_then(|at| options[at].as_ref()).map_or(1.0, |keys| keys.frequency)
+fn frequency_of(offers: &[Option<Offer>], at: Option<usize>) -> f64 {
+    at.and_then(|at| offers[at].as_ref()).map_or(1.0, |offer| offer.frequency)
 }
 
 fn take_apart(
@@ -188,129 +211,214 @@ fn take_apart(
     whole
 }
 
-/// The atoms that one part of a conjunction offers.
-struct Keys {
-    atoms: Vec<Atom>,
+/// What one part of a conjunction offers as a key.
+struct Offer {
+    atoms: usize,
+    /// The share of events that have one of the atoms.
     frequency: f64,
-    /// What is still to be checked of this part, by atom; empty if the atoms say it all.
-    rests: Vec<Option<Formula>>,
+    /// What is still to be checked of this part where its atoms are the key.
+    rest: Leftovers,
     /// Of atoms that can be part of a pair.
     domain: Option<Domain>,
     /// Entries that an atom has alone, at most.
     alone: usize,
 }
 
-fn keys(part: &Formula, frequencies: &impl Frequencies) -> Option<Keys> {
+fn offer(part: &Formula, frequencies: &impl Frequencies) -> Option<Offer> {
     let Formula::Test(test) = part else { return None };
-    let (atoms, rests) = match test {
+    let one = |field, sense, rest, domain| {
+        let Estimate { frequency, alone } = frequencies.of(field, sense);
+        Some(Offer { atoms: 1, frequency, rest, domain, alone })
+    };
+    match test {
         Test::OneOf { field, values, negated: false } => {
-            let atoms: Vec<Atom> = values.iter().map(|value| Atom::Value(*field, value.clone())).collect();
-            let rests = vec![None; atoms.len()];
-            (atoms, rests)
+            let (mut frequency, mut alone) = (0.0, 0);
+            for value in &**values {
+                let estimate = frequencies.of(*field, Sense::of(value));
+                frequency += estimate.frequency;
+                alone = alone.max(estimate.alone);
+            }
+            let (atoms, domain) = (values.len(), Some((*field, false)));
+            Some(Offer { atoms, frequency, rest: Leftovers::default(), domain, alone })
         }
-        Test::Text { field, function: crate::filter::ast::StringFunction::StartsWith, pattern, negated: false }
-            if !pattern.is_empty() =>
-        {
-            let cut = pattern.floor_char_boundary(PREFIX_BYTES_MAX);
-            let rest = (cut < pattern.len()).then(|| part.clone());
-            (vec![Atom::Prefix(*field, pattern[..cut].into())], vec![rest])
+        Test::Text { field, function: StringFunction::StartsWith, pattern, negated: false } if !pattern.is_empty() => {
+            let prefix = beginning(pattern);
+            let rest = Leftovers { evaluated: usize::from(prefix.len() < pattern.len()), ..Leftovers::default() };
+            one(*field, Sense::Prefix(prefix.as_bytes()), rest, Some((*field, true)))
         }
-        Test::Range { field, low, high } => range_keys(part, *field, low.as_ref(), high.as_ref()),
-        Test::Holds { field, value, negated: false } => (vec![Atom::Element(*field, value.clone())], vec![None]),
-        Test::Present(field) => (vec![Atom::Present(*field)], vec![None]),
-        _ => return None,
-    };
-    let frequency = atoms.iter().map(|atom| frequencies.of(atom)).sum();
-    let domain = atoms.first().and_then(Atom::domain);
-    let alone = match domain {
-        Some(_) => atoms.iter().map(|atom| frequencies.population(atom)).max().unwrap_or_default(),
-        None => 0,
-    };
-    Some(Keys { atoms, frequency, rests, domain, alone })
+        Test::Range { field, low, high } => match range(low.as_ref(), high.as_ref()) {
+            Range::Point(at) => one(*field, Sense::Number(at), Leftovers::bounds(2), Some((*field, false))),
+            Range::Sides => {
+                let bounds = usize::from(low.is_some()) + usize::from(high.is_some());
+                one(*field, Sense::Numeric, Leftovers::bounds(bounds), None)
+            }
+            Range::Interval { level, cell } => {
+                let half = |upper| frequencies.of(*field, Sense::Interval { level, upper, cell }).frequency;
+                let frequency = half(false) + half(true);
+                Some(Offer { atoms: 2, frequency, rest: Leftovers::bounds(1), domain: None, alone: 0 })
+            }
+        },
+        Test::Holds { field, value, negated: false } => {
+            one(*field, Sense::Element(Element::of(value)), Leftovers::default(), None)
+        }
+        Test::Present(field) => one(*field, Sense::Present, Leftovers::default(), None),
+        _ => None,
+    }
 }
 
-/// One-sided ranges are found in the order of their bounds. Two-sided ones lie at the node of a binary tree over the
-/// bits of numbers where their ends part ways: an event left of its middle needs only the lower bound, else the upper.
-fn range_keys(
-    part: &Formula,
-    field: Field,
-    low: Option<&super::number::Bound>,
-    high: Option<&super::number::Bound>,
-) -> (Vec<Atom>, Vec<Option<Formula>>) {
+/// The atoms of a part that was chosen, each with what is still to be checked of the part.
+fn atoms(part: Formula) -> SmallVec<[(Atom, Option<Formula>); 2]> {
+    let Formula::Test(test) = part else { return SmallVec::new() };
+    match test {
+        Test::OneOf { field, values, .. } => {
+            values.iter().map(|value| (Atom::Value(field, value.clone()), None)).collect()
+        }
+        Test::Text { field, ref pattern, .. } => {
+            let prefix = beginning(pattern);
+            let atom = Atom::Prefix(field, prefix.into());
+            let is_whole = prefix.len() == pattern.len();
+            smallvec![(atom, (!is_whole).then_some(Formula::Test(test)))]
+        }
+        Test::Range { field, low, high } => match range(low.as_ref(), high.as_ref()) {
+            Range::Point(at) => smallvec![(Atom::Value(field, Scalar::Number(at)), Some(Formula::Test(test)))],
+            Range::Sides => smallvec![(Atom::Numeric(field), Some(Formula::Test(test)))],
+            Range::Interval { level, cell } => {
+                let half = |upper, low, high| {
+                    let rest = Formula::Test(Test::Range { field, low, high });
+                    (Atom::Interval { field, level, upper, cell }, Some(rest))
+                };
+                smallvec![half(false, low, None), half(true, None, high)]
+            }
+        },
+        Test::Holds { field, value, .. } => smallvec![(Atom::Element(field, value), None)],
+        Test::Present(field) => smallvec![(Atom::Present(field), None)],
+        _ => SmallVec::new(),
+    }
+}
+
+fn beginning(pattern: &str) -> &str {
+    &pattern[..pattern.floor_char_boundary(PREFIX_BYTES_MAX)]
+}
+
+/// How a range is found. One-sided ones by the order of their bounds. Two-sided ones lie at the node of a binary tree
+/// over the bits of numbers where their ends part ways: an event left of its middle needs only the lower bound, else
+/// the upper.
+enum Range {
+    Point(Number),
+    Sides,
+    Interval { level: u8, cell: u64 },
+}
+
+fn range(low: Option<&Bound>, high: Option<&Bound>) -> Range {
     if let (Some(low), Some(high)) = (low, high)
         && low.at == high.at
     {
-        return (vec![Atom::Value(field, Scalar::Number(low.at))], vec![Some(part.clone())]);
+        return Range::Point(low.at);
     }
     let ends = low.and_then(|low| low.lower_key()).zip(high.and_then(|high| high.upper_key()));
-    let Some((low_key, high_key)) = ends.filter(|(low, high)| low < high) else {
-        return (vec![Atom::Numeric(field)], vec![Some(part.clone())]);
-    };
+    let Some((low_key, high_key)) = ends.filter(|(low, high)| low < high) else { return Range::Sides };
     let level = u8::try_from((low_key ^ high_key).leading_zeros()).unwrap_or_default();
     let cell = low_key.checked_shr(64 - u32::from(level)).unwrap_or_default();
-    let atom = |upper| Atom::Interval { field, level, upper, cell };
-    let half = |low, high| Some(Formula::Test(Test::Range { field, low, high }));
-    (vec![atom(false), atom(true)], vec![half(low.copied(), None), half(None, high.copied())])
+    Range::Interval { level, cell }
 }
 
-fn placements(
-    parts: Vec<Formula>,
-    options: &[Option<Keys>],
-    first: Option<usize>,
-    second: Option<usize>,
-) -> Vec<Placement> {
-    let option = |at: Option<usize>| at.and_then(|at| options[at].as_ref());
-    let others: Vec<Formula> = parts
-        .into_iter()
-        .enumerate()
-        .filter(|(at, _)| Some(*at) != first && Some(*at) != second)
-        .map(|(_, part)| part)
-        .collect();
-    let Some(left) = option(first) else {
-        return vec![Placement { key: (Atom::Always, None), rest: others }];
-    };
-    let lefts = left.atoms.iter().zip(&left.rests);
-    let rest = |of_key: [&Option<Formula>; 2]| of_key.into_iter().flatten().chain(&others).cloned().collect();
-    let Some(right) = option(second) else {
-        return lefts.map(|(atom, left)| Placement { key: (atom.clone(), None), rest: rest([left, &None]) }).collect();
-    };
-    let rights = || right.atoms.iter().zip(&right.rests);
-    lefts
-        .flat_map(|left| rights().map(move |right| (left, right)))
-        .map(|((left_atom, left), (right_atom, right))| {
-            let mut key = (left_atom.clone(), Some(right_atom.clone()));
-            if left_atom.domain() > right_atom.domain() {
-                key = (right_atom.clone(), Some(left_atom.clone()));
+fn placements(mut parts: Vec<Formula>, first: Option<usize>, second: Option<usize>) -> Vec<Placement> {
+    // The second is the later one, so taking it out first leaves the place of the other.
+    let right = second.map(|at| atoms(parts.remove(at)));
+    let left = first.map(|at| atoms(parts.remove(at)));
+    let mut others = parts;
+    let mut keys: SmallVec<[(Key, [Option<Formula>; 2]); 4]> = SmallVec::new();
+    match (left, right) {
+        (Some(left), None) => keys.extend(left.into_iter().map(|(atom, rest)| ((atom, None), [rest, None]))),
+        (Some(left), Some(right)) => {
+            for (atom, rest) in left {
+                keys.extend(right.iter().map(|(other, other_rest)| {
+                    let (atom, other) = (atom.clone(), other.clone());
+                    let ordered = if atom.domain() > other.domain() { (other, atom) } else { (atom, other) };
+                    ((ordered.0, Some(ordered.1)), [rest.clone(), other_rest.clone()])
+                }));
             }
-            Placement { key, rest: rest([left, right]) }
-        })
-        .collect()
+        }
+        (None, _) => keys.push(((Atom::Always, None), [None, None])),
+    }
+    let mut placements = Vec::with_capacity(keys.len());
+    let last = keys.len().saturating_sub(1);
+    for (n, (key, of_key)) in keys.into_iter().enumerate() {
+        let mut rest = if n == last { std::mem::take(&mut others) } else { others.clone() };
+        // What the key leaves of its own parts comes first.
+        for part in of_key.into_iter().flatten().rev() {
+            rest.insert(0, part);
+        }
+        placements.push(Placement { key, rest });
+    }
+    placements
 }
 
-/// What a candidate costs when these parts are keys and the others are left.
-fn weight(
-    parts: &[Formula],
-    first: Option<(usize, &Keys)>,
-    second: Option<(usize, &Keys)>,
-    frequencies: &impl Frequencies,
-) -> f64 {
-    let is_key = |at: usize| [first, second].into_iter().flatten().any(|(key, _)| key == at);
-    let rests = [first, second].into_iter().flatten().filter_map(|(_, keys)| keys.rests.first()?.as_ref());
-    let others = parts.iter().enumerate().filter(|(at, _)| !is_key(*at)).map(|(_, part)| part);
-    let (mut bounds, mut gated, mut evaluated) = (0, false, false);
-    for part in others.chain(rests) {
+/// What a key leaves to be looked at, counted.
+#[derive(Clone, Copy, Default)]
+struct Leftovers {
+    bounds: usize,
+    gated: usize,
+    evaluated: usize,
+}
+
+impl Leftovers {
+    fn bounds(bounds: usize) -> Self {
+        Self { bounds, ..Self::default() }
+    }
+
+    fn of_part(part: &Formula, frequencies: &impl Frequencies) -> Self {
         match part {
             Formula::Test(Test::Range { low, high, .. }) => {
-                bounds += usize::from(low.is_some()) + usize::from(high.is_some());
+                Self::bounds(usize::from(low.is_some()) + usize::from(high.is_some()))
             }
-            Formula::Test(test) if is_gateable(test, frequencies) => gated = true,
-            _ => evaluated = true,
+            Formula::Test(test) if is_gateable(test, frequencies) => Self { gated: 1, ..Self::default() },
+            _ => Self { evaluated: 1, ..Self::default() },
         }
     }
-    match (evaluated || bounds > 2, gated || bounds == 2) {
-        (true, _) => EVALUATED,
-        (false, true) => COMPARED,
-        (false, false) => COPIED,
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            bounds: self.bounds + other.bounds,
+            gated: self.gated + other.gated,
+            evaluated: self.evaluated + other.evaluated,
+        }
+    }
+
+    fn minus(self, other: Self) -> Self {
+        Self {
+            bounds: self.bounds - other.bounds,
+            gated: self.gated - other.gated,
+            evaluated: self.evaluated - other.evaluated,
+        }
+    }
+
+    /// What a candidate costs of which this is left.
+    fn weight(self) -> f64 {
+        match (self.evaluated > 0 || self.bounds > 2, self.gated > 0 || self.bounds == 2) {
+            (true, _) => EVALUATED,
+            (false, true) => COMPARED,
+            (false, false) => COPIED,
+        }
+    }
+}
+
+/// The parts of a conjunction as leftovers, each and all together.
+struct AllLeftovers {
+    each: SmallVec<[Leftovers; 6]>,
+    sum: Leftovers,
+}
+
+impl AllLeftovers {
+    fn of(parts: &[Formula], frequencies: &impl Frequencies) -> Self {
+        let each: SmallVec<[Leftovers; 6]> = parts.iter().map(|part| Leftovers::of_part(part, frequencies)).collect();
+        let sum = each.iter().fold(Leftovers::default(), |sum, part| sum.plus(*part));
+        Self { each, sum }
+    }
+
+    /// Where some parts are the key.
+    fn without(&self, keys: &[(usize, &Offer)]) -> Leftovers {
+        keys.iter().fold(self.sum, |sum, (at, offer)| sum.minus(self.each[*at]).plus(offer.rest))
     }
 }
 

@@ -1,8 +1,10 @@
 //! From a placement to an entry: distributes what a key leaves over order, second bound, gates and code.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::catalog::Catalog;
 use super::chunk::{Column, Entry, Layout};
-use super::cover::{Atom, Domain, Placement};
+use super::cover::{Atom, Domain, Key, Placement};
 use super::fields::Field;
 use super::formula::{Formula, Test};
 use super::gates;
@@ -10,9 +12,12 @@ use super::number::{Bound, Number, hundredths};
 use super::program;
 use super::symbols::{NONE, SymbolId};
 
+/// The key of a cluster in symbols.
+pub(super) type SymbolKey = [SymbolId; 2];
+
 /// One entry to be, with the key of its cluster.
 pub(super) struct Placed {
-    pub(super) key: [SymbolId; 2],
+    pub(super) key: SymbolKey,
     pub(super) domains: Option<(Domain, Domain)>,
     pub(super) layout: Layout,
     pub(super) entry: Entry,
@@ -29,13 +34,16 @@ impl Placed {
 }
 
 impl Catalog {
-    /// Makes the entry of a placement.
-    pub(super) fn encode(&mut self, placement: Placement, repeats: bool) -> Placed {
+    pub(super) fn key(&mut self, (first, second): &Key) -> SymbolKey {
+        [self.atom(first), second.as_ref().map_or(NONE, |atom| self.atom(atom))]
+    }
+
+    /// Makes the entry of a placement whose key has these symbols.
+    pub(super) fn encode(&mut self, placement: Placement, key: SymbolKey, repeats: bool) -> Placed {
         let (first, second) = &placement.key;
-        let key = [self.atom(first), second.as_ref().map_or(NONE, |atom| self.atom(atom))];
         let domains = second.as_ref().and_then(|second| first.domain().zip(second.domain()));
         let mut layout = Layout { repeats, ..Layout::default() };
-        let mut bounds: Vec<(Column, u64)> = Vec::new();
+        let mut bounds: SmallVec<[(Column, u64); 2]> = SmallVec::new();
         let mut words = [u64::MAX; gates::WORDS];
         let mut rest = Vec::new();
         for part in placement.rest {
@@ -67,7 +75,7 @@ impl Catalog {
         for (column, bound) in bounds.drain(bounds.len().min(2)..) {
             rest.push(Formula::Test(exact_range(column, bound)));
         }
-        let mut entry = Entry { words: vec![NONE], code: Vec::new() };
+        let mut entry = Entry { words: smallvec![NONE], code: Vec::new() };
         let mut columns = bounds.into_iter().map(|(column, bound)| {
             push_bound(column, bound, &mut entry.words);
             column
@@ -104,7 +112,7 @@ fn column(field: Field, upper: bool, floor: u64) -> (Column, u64) {
 
 /// The bound as its column stores it: inverted if it is an upper one.
 #[expect(clippy::cast_possible_truncation, reason = "the halves are meant")]
-fn push_bound(column: Column, floor: u64, words: &mut Vec<u32>) {
+fn push_bound(column: Column, floor: u64, words: &mut SmallVec<[u32; 6]>) {
     match hundredths(floor) {
         Some(narrow) if column.narrow => words.push(if column.upper { !narrow } else { narrow }),
         _ => {

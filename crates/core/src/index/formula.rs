@@ -81,7 +81,7 @@ impl Scalar {
         match literal {
             Literal::Null => Self::Null,
             Literal::Bool(value) => Self::Bool(*value),
-            Literal::String(text) => Self::Text((**text).into()),
+            Literal::String(text) => Self::Text(Arc::clone(text)),
             Literal::Int(_) | Literal::Uint(_) | Literal::Double(_) => number(literal).map_or(Self::Null, Self::Number),
         }
     }
@@ -111,7 +111,7 @@ impl Formula {
         let mut parts = Vec::with_capacity(4);
         for (path, values) in [(&EVENT_TYPE, &filter.event_types), (&USER_TIER, &filter.user_tiers)] {
             if !values.is_empty() {
-                let values = values.iter().map(|value| Scalar::Text((**value).into())).collect();
+                let values = values.iter().map(|value| Scalar::Text(Arc::clone(value))).collect();
                 parts.push(one_of(path, values, true, fields)?);
             }
         }
@@ -137,20 +137,13 @@ impl Formula {
 
     /// All of these, flattened; ranges of one field are joined.
     pub(super) fn and(operands: Vec<Self>) -> Self {
-        let mut flat = Vec::with_capacity(operands.len());
+        let mut joined = Vec::with_capacity(operands.len());
         for operand in operands {
             match operand {
                 Self::Any => {}
                 Self::Never => return Self::Never,
-                Self::And(inner) => flat.extend(inner),
-                other => flat.push(other),
-            }
-        }
-        let mut joined: Vec<Self> = Vec::with_capacity(flat.len());
-        for operand in flat {
-            let met = joined.iter_mut().any(|earlier| *earlier == operand || join_ranges(earlier, &operand));
-            if !met {
-                joined.push(operand);
+                Self::And(inner) => inner.into_iter().for_each(|part| push(&mut joined, part, join_ranges)),
+                other => push(&mut joined, other, join_ranges),
             }
         }
         match joined.len() {
@@ -162,20 +155,13 @@ impl Formula {
 
     /// Any of these, flattened; equalities of one field are joined.
     pub(super) fn or(operands: Vec<Self>) -> Self {
-        let mut flat = Vec::with_capacity(operands.len());
+        let mut joined = Vec::with_capacity(operands.len());
         for operand in operands {
             match operand {
                 Self::Never => {}
                 Self::Any => return Self::Any,
-                Self::Or(inner) => flat.extend(inner),
-                other => flat.push(other),
-            }
-        }
-        let mut joined: Vec<Self> = Vec::with_capacity(flat.len());
-        for operand in flat {
-            let met = joined.iter_mut().any(|earlier| *earlier == operand || join_equalities(earlier, &operand));
-            if !met {
-                joined.push(operand);
+                Self::Or(inner) => inner.into_iter().for_each(|part| push(&mut joined, part, join_equalities)),
+                other => push(&mut joined, other, join_equalities),
             }
         }
         match joined.len() {
@@ -192,6 +178,13 @@ impl Formula {
             Self::Any => Vec::new(),
             other => vec![other],
         }
+    }
+}
+
+/// Adds a part, unless an earlier one is the same or takes it in.
+fn push(joined: &mut Vec<Formula>, part: Formula, join: fn(&mut Formula, &Formula) -> bool) {
+    if !joined.iter_mut().any(|earlier| *earlier == part || join(earlier, &part)) {
+        joined.push(part);
     }
 }
 
@@ -259,7 +252,7 @@ fn test(expr: &Expr, wanted: bool, fields: &mut Fields) -> Option<Formula> {
             Some(Formula::Test(Test::Text {
                 field,
                 function: *function,
-                pattern: (**pattern).into(),
+                pattern: Arc::clone(pattern),
                 negated: !wanted,
             }))
         }
@@ -309,7 +302,7 @@ fn compare(path: &Path, op: CompareOp, literal: &Literal, wanted: bool, fields: 
     }
     let op = if wanted { op } else { opposite(op) };
     if let Literal::String(text) = literal {
-        return Some(Formula::Test(Test::Order { field: fields.of(path)?, op, text: (**text).into() }));
+        return Some(Formula::Test(Test::Order { field: fields.of(path)?, op, text: Arc::clone(text) }));
     }
     let at = number(literal)?;
     let bound = |inclusive| Some(Bound { at, inclusive });

@@ -5,6 +5,8 @@
 //! it admits, and all bits of the groups that it does not ask about; so it passes if it holds every bit of the event.
 //! Equality, lists, inequality, presence and absence of any number of fields are then one `and` and one compare.
 
+use smallvec::SmallVec;
+
 use super::fields::Field;
 use super::symbols::{GENERATIONS, SymbolId, Symbols};
 
@@ -123,7 +125,7 @@ impl Gates {
     }
 
     /// The bits of these values; new ones are given only if all fit.
-    fn bits(&mut self, at: usize, values: &[SymbolId], symbols: &mut Symbols) -> Option<Vec<u8>> {
+    fn bits(&mut self, at: usize, values: &[SymbolId], symbols: &mut Symbols) -> Option<SmallVec<[u8; 8]>> {
         let slots = &mut self.groups[at];
         let generation = usize::from(slots.group.generation);
         let known = |id: &SymbolId| symbols.get(*id).is_some_and(|symbol| symbol.flags.gate_bits[generation] != 0);
@@ -132,7 +134,7 @@ impl Gates {
         if new > free {
             return None;
         }
-        let mut bits = Vec::with_capacity(values.len());
+        let mut bits = SmallVec::new();
         for id in values {
             let mut bit = symbols.get(*id)?.flags.gate_bits[generation];
             if bit == 0 {

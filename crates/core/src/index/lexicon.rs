@@ -2,14 +2,14 @@
 //!
 //! A bucket is one block of words, so that a lookup costs one miss: the number of its entries, the high half of each
 //! hash, then a record for each entry, then what the entries stand for, padded to words. It grows one bucket at a time
-//! (linear hashing), and clones share their buckets.
+//! (linear hashing).
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
+use super::blocks::{self, Block, Blocks, Published};
 use super::fields::Field;
-use super::paged::Paged;
 use super::symbols::{Element, GENERATIONS, NONE, Sense, SymbolId};
+use super::table::bucket_of;
 
 /// Entries a bucket holds on average.
 const LOAD: usize = 6;
@@ -93,23 +93,38 @@ impl<'a> Spelling<'a> {
     }
 }
 
-#[derive(Clone, Debug)]
+/// What words are hashed with. Chosen at random, so that nobody can choose filters whose values collide.
+#[derive(Clone, Copy, Debug)]
+struct Seeds([u64; 3]);
+
+impl Default for Seeds {
+    fn default() -> Self {
+        let random = RandomState::new();
+        // A multiplier must be odd to lose nothing.
+        Self([0, 1, 2].map(|n: u64| random.hash_one(n) | 1))
+    }
+}
+
+/// The writer's dictionary.
+#[derive(Debug)]
 pub(super) struct Lexicon {
-    buckets: Paged<Arc<[u32]>, 8>,
+    buckets: Blocks,
     len: usize,
-    /// Chosen at random, so that nobody can choose filters whose values collide.
-    seeds: [u64; 3],
-    block_words: usize,
+    seeds: Seeds,
+}
+
+/// The reader's: as of one publication.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dictionary {
+    buckets: Published,
+    seeds: Seeds,
 }
 
 impl Default for Lexicon {
     fn default() -> Self {
-        let mut buckets = Paged::default();
-        buckets.push([0].into());
-        let random = RandomState::new();
-        // A multiplier must be odd to lose nothing.
-        let seeds = [0, 1, 2].map(|n: u64| random.hash_one(n) | 1);
-        Self { buckets, len: 0, seeds, block_words: 1 }
+        let mut buckets = Blocks::default();
+        buckets.push(Block::new(&[0]));
+        Self { buckets, len: 0, seeds: Seeds::default() }
     }
 }
 
@@ -199,7 +214,7 @@ struct Moving<'a> {
     text: &'a [u32],
 }
 
-fn build(entries: &[Moving<'_>]) -> Arc<[u32]> {
+fn build(entries: &[Moving<'_>]) -> Block {
     let texts: usize = entries.iter().map(|entry| entry.text.len()).sum();
     let mut words = Vec::with_capacity(1 + entries.len() * (1 + RECORD) + texts);
     words.push(word(entries.len()));
@@ -212,7 +227,7 @@ fn build(entries: &[Moving<'_>]) -> Arc<[u32]> {
         start += entry.text.len();
     }
     entries.iter().for_each(|entry| words.extend(entry.text));
-    words.into()
+    Block::new(&words)
 }
 
 fn entries(bucket: Bucket<'_>) -> impl Iterator<Item = Moving<'_>> {
@@ -222,10 +237,10 @@ fn entries(bucket: Bucket<'_>) -> impl Iterator<Item = Moving<'_>> {
     })
 }
 
-impl Lexicon {
+impl Seeds {
     #[inline]
-    fn hash(&self, spelling: &Spelling<'_>) -> u64 {
-        let [first, second, third] = self.seeds;
+    fn hash(self, spelling: &Spelling<'_>) -> u64 {
+        let [first, second, third] = self.0;
         let text = spelling.text;
         let mut hash = first ^ (u64::from(spelling.what) << 32 | text.len() as u64);
         let (words, rest) = text.as_chunks::<8>();
@@ -241,35 +256,44 @@ impl Lexicon {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose a bucket")]
-    fn bucket_of(&self, hash: u64) -> usize {
-        let buckets = self.buckets.len();
-        let mask = buckets.next_power_of_two() - 1;
-        let at = hash as usize & mask;
-        if at < buckets { at } else { at & (mask >> 1) }
-    }
-
-    #[inline]
-    fn bucket(&self, at: usize) -> Bucket<'_> {
-        Bucket(self.buckets.get(at).map_or(&[0], |bucket| &bucket[..]))
-    }
-
-    #[inline]
-    pub(super) fn find(&self, field: Field, sense: Sense<'_>) -> Option<Known> {
+    fn find(self, buckets: &[Block], field: Field, sense: Sense<'_>) -> Option<Known> {
         let mut buffer = Buffer::default();
         let spelling = Spelling::of(field, sense, &mut buffer);
         let hash = self.hash(&spelling);
-        let bucket = self.bucket(self.bucket_of(hash));
+        let bucket = bucket(buckets, bucket_of(hash, buckets.len()))?;
         let record = bucket.record(bucket.find(hash, &spelling)?);
         Some(Known { id: record[ID], head: record[HEAD], flags: Flags::decode(record[FLAGS]) })
     }
+}
 
-    fn set(&mut self, at: usize, words: Arc<[u32]>) {
-        if let Some(bucket) = self.buckets.get_mut(at) {
-            self.block_words += words.len();
-            self.block_words -= bucket.len();
-            *bucket = words;
-        }
+#[inline]
+fn bucket(buckets: &[Block], at: usize) -> Option<Bucket<'_>> {
+    let words = blocks::words(buckets, at);
+    (!words.is_empty()).then_some(Bucket(words))
+}
+
+impl Dictionary {
+    #[inline]
+    pub(super) fn find(&self, field: Field, sense: Sense<'_>) -> Option<Known> {
+        self.seeds.find(&self.buckets, field, sense)
+    }
+}
+
+impl Lexicon {
+    fn bucket_of(&self, hash: u64) -> usize {
+        bucket_of(hash, self.buckets.len())
+    }
+
+    fn bucket(&self, at: usize) -> Bucket<'_> {
+        bucket(self.buckets.all(), at).unwrap_or(Bucket(&[0]))
+    }
+
+    pub(super) fn find(&self, field: Field, sense: Sense<'_>) -> Option<Known> {
+        self.seeds.find(self.buckets.all(), field, sense)
+    }
+
+    pub(super) fn publish(&mut self) -> Dictionary {
+        Dictionary { buckets: self.buckets.publish(), seeds: self.seeds }
     }
 
     /// Adds a symbol that is not there, and says where it is to be found again.
@@ -277,7 +301,7 @@ impl Lexicon {
     pub(super) fn insert(&mut self, id: SymbolId, field: Field, sense: Sense<'_>) -> u64 {
         let mut buffer = Buffer::default();
         let spelling = Spelling::of(field, sense, &mut buffer);
-        let hash = self.hash(&spelling);
+        let hash = self.seeds.hash(&spelling);
         let (whole, rest) = spelling.text.as_chunks::<4>();
         let mut text: Vec<u32> = whole.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
         text.extend((!rest.is_empty()).then(|| padded(rest)));
@@ -286,8 +310,7 @@ impl Lexicon {
         let mut all: Vec<Moving<'_>> = entries(self.bucket(at)).collect();
         all.push(Moving { hash, record, text: &text });
         let words = build(&all);
-        drop(all);
-        self.set(at, words);
+        self.buckets.set(at, words);
         self.len += 1;
         if self.len > LOAD * self.buckets.len() {
             self.grow();
@@ -299,8 +322,7 @@ impl Lexicon {
         let at = self.bucket_of(hash);
         let left: Vec<Moving<'_>> = entries(self.bucket(at)).filter(|entry| entry.record[ID] != id).collect();
         let words = build(&left);
-        drop(left);
-        self.set(at, words);
+        self.buckets.set(at, words);
         self.len -= 1;
     }
 
@@ -308,18 +330,16 @@ impl Lexicon {
     pub(super) fn update(&mut self, hash: u64, known: Known) {
         let at = self.bucket_of(hash);
         let Some(entry) = self.bucket(at).position(known.id) else { return };
-        let Some(bucket) = self.buckets.get_mut(at) else { return };
-        let words = Arc::make_mut(bucket);
+        let mut words = self.buckets.get(at).to_vec();
         let record = 1 + words[0] as usize + entry * RECORD;
         words[record + HEAD] = known.head;
         words[record + FLAGS] = known.flags.encode();
+        self.buckets.set(at, Block::new(&words));
     }
 
     /// Adds one bucket and moves into it what its sibling held for it.
     fn grow(&mut self) {
-        self.buckets.push([0].into());
-        self.block_words += 1;
-        let new = self.buckets.len() - 1;
+        let new = self.buckets.push(Block::new(&[0]));
         let old = new & (self.buckets.len().next_power_of_two() / 2 - 1);
         let parts = [old, new].map(|at| {
             let part: Vec<Moving<'_>> =
@@ -327,12 +347,12 @@ impl Lexicon {
             (at, build(&part))
         });
         for (at, words) in parts {
-            self.set(at, words);
+            self.buckets.set(at, words);
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.buckets.memory_bytes() + self.buckets.len() * 2 * size_of::<usize>() + self.block_words * 4
+        self.buckets.memory_bytes()
     }
 }
 
@@ -368,7 +388,7 @@ mod tests {
             let flags = Flags { gate_bits: [1, 2, (id % 64) as u8], paired: id.is_multiple_of(2) };
             lexicon.update(hashes[id as usize], Known { id, head: id + 9, flags });
         }
-        let before = lexicon.clone();
+        let before = lexicon.publish();
         for id in (0..all.len()).step_by(2) {
             lexicon.remove(hashes[id], word(id));
         }

@@ -32,10 +32,6 @@ impl<T, const PAGE: usize> Default for Paged<T, PAGE> {
 }
 
 impl<T, const PAGE: usize> Paged<T, PAGE> {
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// What lies at a position; on a page that has anything, what was never set is the default.
     #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&T> {
@@ -93,7 +89,7 @@ mod tests {
         numbers.set(3, 1);
         assert_eq!((numbers.get(4_000_000), numbers.get(4_000_001), numbers.get(3)), (Some(&7), Some(&0), Some(&1)));
         assert_eq!((numbers.get(100), numbers.get(5_000_000)), (None, None));
-        assert_eq!((numbers.len(), numbers.leaves), (4_000_001, 2));
+        assert_eq!((numbers.len, numbers.leaves), (4_000_001, 2));
     }
 
     #[test]
@@ -108,7 +104,7 @@ mod tests {
         }
         numbers.push(0);
         assert!((0..1000).all(|n| snapshot.get(n) == Some(&n) && numbers.get(n) == Some(&(n + 1))));
-        assert_eq!((snapshot.len(), numbers.len()), (1000, 1001));
+        assert_eq!((snapshot.len, numbers.len), (1000, 1001));
         assert_eq!((snapshot.get(1024), numbers.get_mut(1024)), (None, None));
     }
 }

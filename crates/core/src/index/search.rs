@@ -5,12 +5,14 @@ use std::cell::OnceCell;
 use smallvec::SmallVec;
 
 use super::chunk::{ChunkId, Column, Layout, View};
+use super::clusters;
 use super::extract::Value;
 use super::number::{hundredths_at_least, hundredths_at_most};
 use super::program::Subject;
 use super::snapshot::{CLASS, Scratch, Snapshot};
 
 /// A chunk that leads a cluster, with its header read.
+#[derive(Clone, Copy)]
 pub(super) struct Cluster<'a> {
     pub(super) view: View<'a>,
     pub(super) layout: usize,
@@ -59,7 +61,7 @@ impl<'a> Search<'a> {
         let last = if layout.order.is_some() { view.leaf_for(most) } else { view.count() - 1 };
         // The next leaf is fetched before the present one is read, so that its miss overlaps the reading.
         let chunks = &self.snapshot.chunks;
-        let fetch = |leaf: ChunkId| chunks.view(leaf).map(|leaf| (leaf, leaf.count()));
+        let fetch = |leaf: ChunkId| clusters::view(chunks, leaf).map(|leaf| (leaf, leaf.count()));
         let leaves = &view.column(0)[..=last];
         let mut next = fetch(leaves[0]);
         for at in 0..leaves.len() {
@@ -144,12 +146,12 @@ impl<'a> Search<'a> {
     }
 
     fn members(&mut self, head: ChunkId, repeats: bool, each: &mut impl FnMut(&[u32])) {
-        let Some(view) = self.snapshot.chunks.view(head) else { return };
+        let Some(view) = clusters::view(&self.snapshot.chunks, head) else { return };
         if !view.is_directory() {
             return self.run(view.column(0), repeats, each);
         }
         for leaf in view.column(0) {
-            if let Some(leaf) = self.snapshot.chunks.view(*leaf) {
+            if let Some(leaf) = clusters::view(&self.snapshot.chunks, *leaf) {
                 self.run(leaf.column(0), repeats, each);
             }
         }

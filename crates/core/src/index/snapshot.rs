@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::blocks::{self, Published};
 use super::chunk::{ChunkId, Column, Layout};
-use super::clusters::Chunks;
+use super::clusters;
 use super::cover::Domain;
 use super::extract::{Value, Values};
 use super::fields::{Field, Tree};
 use super::gates::{self, Group};
-use super::lexicon::{Known, Lexicon};
+use super::lexicon::{Dictionary, Known};
 use super::paged::Paged;
 use super::pool::Pool;
 use super::scan::Scanner;
 use super::search::{Cluster, Search};
 use super::symbols::{GENERATIONS, NONE, Sense, SymbolId};
-use super::table::{Table, mix};
+use super::table::{self, mix};
 use super::{Match, Target, order};
 use crate::{Event, FilterId, FilterVersion, Shard, Slot};
 
@@ -49,9 +50,11 @@ pub struct Snapshot {
     pub(super) layouts: Arc<Vec<Layout>>,
     pub(super) shapes: Arc<Vec<(Domain, Domain)>>,
     pub(super) always: ChunkId,
-    pub(super) lexicon: Lexicon,
-    pub(super) pairs: Table,
-    pub(super) chunks: Chunks,
+    pub(super) lexicon: Dictionary,
+    pub(super) pairs: Published,
+    pub(super) chunks: Published,
+    /// How much of a cluster to fetch as soon as its key is known.
+    pub(super) chunk_lines: usize,
     pub(super) pool: Pool,
     pub(super) targets: Targets,
 }
@@ -152,16 +155,14 @@ impl Snapshot {
         scratch.hits.clear();
         scratch.repeated.clear();
         let mut search = Search { snapshot: self, scratch, event: event.bytes(), tree: OnceCell::new(), matches: 0 };
-        // All heads are fetched before any is searched, so that the misses overlap instead of following each other.
+        // All heads are read before any is searched, so that the misses that are left overlap.
         let mut clusters: SmallVec<[Cluster<'_>; 16]> = SmallVec::new();
         for heads in [&heads, &pair_heads] {
-            for head in heads {
-                clusters.extend(self.cluster(*head));
-            }
+            clusters.extend(heads.iter().filter_map(|head| self.cluster(*head)));
         }
-        for cluster in clusters {
+        for cluster in &clusters {
             let (key, before) = (cluster.view.key(), search.counts());
-            search.chain(cluster, &mut each);
+            search.chain(*cluster, &mut each);
             let after = search.counts();
             told(key, after.0 - before.0, after.1 - before.1);
         }
@@ -182,7 +183,7 @@ impl Snapshot {
 
     #[inline]
     pub(super) fn cluster(&self, head: ChunkId) -> Option<Cluster<'_>> {
-        let view = self.chunks.view(head)?;
+        let view = clusters::view(&self.chunks, head)?;
         Some(Cluster { layout: view.layout(), next: view.next(), view })
     }
 
@@ -193,8 +194,19 @@ impl Snapshot {
         Target { shard: Shard(u16::try_from(shard).unwrap_or_default()), slot: Slot(slot) }
     }
 
+    /// A head that is on its way while the rest of the event is read.
+    #[inline]
+    fn fetched(&self, head: ChunkId) -> Option<ChunkId> {
+        if head == NONE {
+            return None;
+        }
+        blocks::fetch(&self.chunks, head as usize, self.chunk_lines);
+        Some(head)
+    }
+
     fn find_symbols(&self, event: &[u8], scratch: &mut Scratch) {
         let Scratch { values, named, prefixes, elements, others, heads, may_pair, .. } = scratch;
+        let found = |head: ChunkId| self.fetched(head);
         named.clear();
         named.resize(self.lookups.len(), Named::default());
         prefixes.clear();
@@ -279,15 +291,12 @@ impl Snapshot {
         for (left, right) in &*self.shapes {
             for left in active(named, prefixes, *left) {
                 for right in active(named, prefixes, *right) {
-                    pair_heads.extend(self.pairs.get(pair_key(left, right)));
+                    pair_heads
+                        .extend(table::get(&self.pairs, pair_key(left, right)).filter_map(|head| self.fetched(head)));
                 }
             }
         }
     }
-}
-
-fn found(head: ChunkId) -> Option<ChunkId> {
-    (head != NONE).then_some(head)
 }
 
 /// The symbols that an event has in a domain.

@@ -67,6 +67,11 @@ impl<'a> Sense<'a> {
         }
     }
 
+    /// Whether it can be one part of a key of two.
+    pub(super) fn may_pair(self) -> bool {
+        matches!(self.kind(), Kind::Value | Kind::Prefix(_))
+    }
+
     fn kind(self) -> Kind {
         match self {
             Self::Always => Kind::Always,

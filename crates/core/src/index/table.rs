@@ -1,8 +1,6 @@
-//! A hash table whose clones share their buckets; it grows one bucket at a time, so that no insert waits for a rehash.
+//! A hash table whose buckets are blocks; it grows one bucket at a time, so that no insert waits for a rehash.
 
-use std::sync::Arc;
-
-use super::paged::Paged;
+use super::blocks::{self, Block, Blocks, Published};
 
 /// Entries a bucket holds on average: a scan of so few keys costs less than the miss that fetched them.
 const LOAD: usize = 8;
@@ -11,17 +9,19 @@ const LOAD: usize = 8;
 type Entry = [u32; 3];
 
 /// From well-mixed 64-bit keys to numbers, by linear hashing; one key may have several values.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Table {
-    buckets: Paged<Arc<[Entry]>, 8>,
+    buckets: Blocks,
+    /// Words of the bucket that is being made.
+    words: Vec<u32>,
     len: usize,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        let mut buckets = Paged::default();
-        buckets.push(Arc::default());
-        Self { buckets, len: 0 }
+        let mut buckets = Blocks::default();
+        buckets.push(Block::default());
+        Self { buckets, words: Vec::new(), len: 0 }
     }
 }
 
@@ -42,28 +42,47 @@ pub(super) const fn mix(key: u64) -> u64 {
     key ^ (key >> 31)
 }
 
+/// The bucket of a key, of so many.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "only the low bits choose a bucket")]
+pub(super) fn bucket_of(key: u64, buckets: usize) -> usize {
+    let mask = buckets.next_power_of_two() - 1;
+    let at = key as usize & mask;
+    if at < buckets { at } else { at & (mask >> 1) }
+}
+
+fn entries(bucket: &[u32]) -> &[Entry] {
+    bucket.as_chunks().0
+}
+
+/// The values of this key.
+#[inline]
+pub(super) fn get(buckets: &[Block], key: u64) -> impl Iterator<Item = u32> {
+    let bucket = entries(blocks::words(buckets, bucket_of(key, buckets.len())));
+    bucket.iter().filter(move |entry| join(**entry) == key).map(|entry| entry[2])
+}
+
 impl Table {
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose a bucket")]
-    fn bucket(&self, key: u64) -> usize {
-        let buckets = self.buckets.len();
-        let mask = buckets.next_power_of_two() - 1;
-        let at = key as usize & mask;
-        if at < buckets { at } else { at & (mask >> 1) }
+    /// The values of this key.
+    pub(super) fn get(&self, key: u64) -> impl Iterator<Item = u32> {
+        get(self.buckets.all(), key)
     }
 
-    /// The values of this key.
-    #[inline]
-    pub(super) fn get(&self, key: u64) -> impl Iterator<Item = u32> {
-        let bucket = self.buckets.get(self.bucket(key)).map_or(&[][..], |bucket| &bucket[..]);
-        bucket.iter().filter(move |entry| join(**entry) == key).map(|entry| entry[2])
+    /// For readers; see [`get`].
+    pub(super) fn publish(&mut self) -> Published {
+        self.buckets.publish()
+    }
+
+    fn bucket(&self, key: u64) -> usize {
+        bucket_of(key, self.buckets.len())
     }
 
     pub(super) fn insert(&mut self, key: u64, value: u32) {
         let at = self.bucket(key);
-        if let Some(bucket) = self.buckets.get_mut(at) {
-            *bucket = bucket.iter().copied().chain([split(key, value)]).collect();
-        }
+        self.words.clear();
+        self.words.extend(self.buckets.get(at));
+        self.words.extend(split(key, value));
+        self.buckets.set(at, Block::new(&self.words));
         self.len += 1;
         if self.len > LOAD * self.buckets.len() {
             self.grow();
@@ -73,29 +92,31 @@ impl Table {
     /// Whether the pair was there.
     pub(super) fn remove(&mut self, key: u64, value: u32) -> bool {
         let at = self.bucket(key);
-        let Some(bucket) = self.buckets.get_mut(at) else { return false };
-        let Some(found) = bucket.iter().position(|entry| *entry == split(key, value)) else { return false };
-        *bucket = bucket.iter().enumerate().filter(|(at, _)| *at != found).map(|(_, entry)| *entry).collect();
+        let bucket = self.buckets.get(at);
+        let Some(found) = entries(bucket).iter().position(|entry| *entry == split(key, value)) else { return false };
+        let words = size_of::<Entry>() / size_of::<u32>();
+        let left = [&bucket[..found * words], &bucket[(found + 1) * words..]].concat();
+        self.buckets.set(at, Block::new(&left));
         self.len -= 1;
         true
     }
 
     /// Adds one bucket and moves into it what its sibling held for it.
     fn grow(&mut self) {
-        self.buckets.push(Arc::default());
-        let new = self.buckets.len() - 1;
+        let new = self.buckets.push(Block::default());
         let old = new & (self.buckets.len().next_power_of_two() / 2 - 1);
-        let entries = self.buckets.get(old).map(Arc::clone).unwrap_or_default();
-        for at in [old, new] {
-            let kept = entries.iter().copied().filter(|entry| self.bucket(join(*entry)) == at).collect();
-            if let Some(bucket) = self.buckets.get_mut(at) {
-                *bucket = kept;
-            }
+        let parts = [old, new].map(|at| {
+            let all = entries(self.buckets.get(old)).iter();
+            let part: Vec<u32> = all.filter(|entry| self.bucket(join(**entry)) == at).flatten().copied().collect();
+            (at, Block::new(&part))
+        });
+        for (at, bucket) in parts {
+            self.buckets.set(at, bucket);
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.buckets.memory_bytes() + self.buckets.len() * 2 * size_of::<usize>() + self.len * size_of::<Entry>()
+        self.buckets.memory_bytes()
     }
 }
 
@@ -110,14 +131,14 @@ mod tests {
             table.insert(mix(u64::from(n)), n);
             table.insert(mix(u64::from(n)), n + 1);
         }
-        let before = table.clone();
+        let before = table.publish();
         for n in (0..5_000).step_by(2) {
             assert!(table.remove(mix(u64::from(n)), n));
             assert!(!table.remove(mix(u64::from(n)), n));
         }
         for n in 0..5_000_u32 {
             let key = mix(u64::from(n));
-            assert_eq!(before.get(key).collect::<Vec<_>>(), [n, n + 1]);
+            assert_eq!(get(&before, key).collect::<Vec<_>>(), [n, n + 1]);
             let left = if n % 2 == 0 { vec![n + 1] } else { vec![n, n + 1] };
             assert_eq!(table.get(key).collect::<Vec<_>>(), left);
         }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use smallvec::{SmallVec, smallvec};
 
 use super::catalog::{ALWAYS, Catalog, Estimates};
 use super::chunk::{ChunkId, Entry, Layout};
 use super::clusters::{Clusters, Moved};
 use super::cover::{Domain, cover};
-use super::encode::Placed;
+use super::encode::{Placed, SymbolKey};
 use super::formula::Formula;
 use super::gates::{self, Group};
 use super::layouts::Layouts;
@@ -90,8 +91,15 @@ impl MatchIndex {
         }
         let estimates = Estimates { catalog: &self.catalog, clusters: &self.clusters };
         let cover = cover(formula, &estimates);
-        let mut placed: Vec<Placed> =
-            cover.placements.into_iter().map(|placement| self.catalog.encode(placement, cover.repeats)).collect();
+        let keys: SmallVec<[SymbolKey; 4]> =
+            cover.placements.iter().map(|placement| self.catalog.key(&placement.key)).collect();
+        // The clusters are on their way while the entries are made.
+        for key in &keys {
+            self.clusters.fetch(self.first_head(*key));
+        }
+        let placements = cover.placements.into_iter().zip(keys);
+        let mut placed: SmallVec<[Placed; 1]> =
+            placements.map(|(placement, key)| self.catalog.encode(placement, key, cover.repeats)).collect();
         if let [placed] = &mut placed[..] {
             self.place_alone(id.0, placed);
         } else {
@@ -134,9 +142,10 @@ impl MatchIndex {
             layouts: Arc::clone(&self.layouts.all),
             shapes: Arc::clone(&self.shapes),
             always: self.catalog.symbols.get(ALWAYS).map_or(NONE, |symbol| symbol.head),
-            lexicon: self.catalog.symbols.lexicon.clone(),
-            pairs: self.pairs.clone(),
-            chunks: self.clusters.chunks.clone(),
+            lexicon: self.catalog.symbols.lexicon.publish(),
+            pairs: self.pairs.publish(),
+            chunk_lines: self.clusters.chunks.lines(),
+            chunks: self.clusters.chunks.publish(),
             pool: self.catalog.pool.pool.clone(),
             targets: self.targets.clone(),
         }));
@@ -197,7 +206,7 @@ impl MatchIndex {
             self.join_class(filter, members);
             reference = members | CLASS;
         }
-        let leaves: Vec<ChunkId> = placed.iter_mut().map(|placed| self.put(reference, placed)).collect();
+        let leaves: SmallVec<[ChunkId; 8]> = placed.iter_mut().map(|placed| self.put(reference, placed)).collect();
         let place = self.places.keep(&leaves);
         self.set_place(reference, true, place);
     }
@@ -338,7 +347,7 @@ impl MatchIndex {
 
     fn join_class(&mut self, filter: u32, members: ChunkId) {
         let columns = Layout { members: true, ..Layout::default() };
-        let leaf = self.insert_entry(members, &columns, &Entry { words: vec![filter], code: Vec::new() });
+        let leaf = self.insert_entry(members, &columns, &Entry { words: smallvec![filter], code: Vec::new() });
         self.places.set(filter, Place::Leaf(leaf));
     }
 
@@ -451,7 +460,7 @@ impl MatchIndex {
 
     /// Counts what an entry names: the values and fields of its gates, and all of its code.
     fn count_entry(&mut self, layout: &Layout, entry: &Entry, added: bool) {
-        let mut named = Vec::new();
+        let mut named: SmallVec<[Reference; 16]> = SmallVec::new();
         if layout.gates != 0 {
             let mut words = [u64::MAX; gates::WORDS];
             let narrowed = (0..2 * gates::WORDS).filter(|half| layout.gates & 1 << half != 0);

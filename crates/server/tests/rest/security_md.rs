@@ -97,14 +97,24 @@ fn no_sql_is_put_together() {
     }
 }
 
+/// A prefetch of the index is the one exception; its file says why it is sound.
 #[test]
-fn every_crate_forbids_unsafe_code() {
+fn unsafe_code_is_one_prefetch() {
     let read = |path: PathBuf| std::fs::read_to_string(&path).unwrap().parse::<toml::Table>().unwrap();
     let workspace = read(root().join("Cargo.toml"));
-    assert_eq!(workspace["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    assert_eq!(workspace["workspace"]["lints"]["rust"]["unsafe_code"].as_str(), Some("deny"));
     for folder in std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path()) {
         let manifest = read(folder.join("Cargo.toml"));
         assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{}", folder.display());
+        for (path, text) in sources(folder.join("src")) {
+            let is_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
+            if is_root && !folder.ends_with("core") {
+                assert!(text.contains("#![forbid(unsafe_code)]"), "{}", path.display());
+            }
+            if !path.ends_with("core/src/index/prefetch.rs") {
+                assert!(!text.contains("unsafe {") && !text.contains("unsafe fn"), "{}", path.display());
+            }
+        }
     }
     assert!(root().join("Cargo.lock").exists());
 }

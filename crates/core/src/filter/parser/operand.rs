@@ -207,7 +207,7 @@ impl Parser<'_> {
         self.advance();
         let span = self.span();
         let segment = match self.peek().clone() {
-            Kind::String(key) => Segment::Key(key),
+            Kind::String(key) => Segment::Key((*key).into()),
             Kind::Number(Magnitude::Plain(n) | Magnitude::Uint(n)) => Segment::Index(n),
             Kind::Number(_) => return self.error(span, "a place in a list is a whole number", ""),
             Kind::Symbol("-") => {

@@ -1,5 +1,7 @@
 //! The typed fields: what they ask for and how they are refused.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::filter::ast::Literal;
@@ -7,7 +9,7 @@ use crate::filter::{Filter, FilterError};
 use crate::{Event, limits};
 
 fn new(types: &[&str], tiers: &[&str], min: Option<Literal>, where_: Option<&str>) -> Result<Filter, FilterError> {
-    let boxed = |values: &[&str]| values.iter().map(|value| Box::from(*value)).collect();
+    let boxed = |values: &[&str]| values.iter().map(|value| Arc::from(*value)).collect();
     Filter::new(boxed(types), boxed(tiers), min, where_)
 }
 

@@ -1,5 +1,7 @@
 //! What holds for every filter and every event.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -39,7 +41,7 @@ proptest! {
 
     #[test]
     fn all_parts_of_a_filter_must_hold(filter in arbitrary::filter(), event in arbitrary::event()) {
-        let one_of = |values: &[Box<str>], field: &str| {
+        let one_of = |values: &[Arc<str>], field: &str| {
             values.is_empty() || values.iter().any(|value| event[field].as_str() == Some(value))
         };
         let rich = filter.min_amount.as_ref().is_none_or(|min| {

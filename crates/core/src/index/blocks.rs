@@ -1,0 +1,246 @@
+//! Blocks of words by number, of which readers hold copies, each as of one publication.
+//!
+//! The writer changes a list of its own and notes every change. Publishing hands that list out, takes back an older
+//! one that no reader holds any more, and brings it up to date by the notes: left-right (Ramalhete and Correia, 2013),
+//! with as many lists as readers hold. A change costs a few steps however long the lists are, and only the blocks that
+//! changed have their references counted; pages that are copied would count those of all their neighbours.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use triomphe::ThinArc;
+
+use super::prefetch::prefetch;
+
+/// Words that never change. An empty block takes no room.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Block(Option<ThinArc<(), u32>>);
+
+impl Block {
+    pub(super) fn new(words: &[u32]) -> Self {
+        Self((!words.is_empty()).then(|| ThinArc::from_header_and_slice((), words)))
+    }
+
+    #[inline]
+    pub(super) fn words(&self) -> &[u32] {
+        self.0.as_ref().map_or(&[], |words| &words.slice)
+    }
+
+    /// What it takes, its counters included.
+    fn bytes(&self) -> usize {
+        /// Two counters, and what the allocator rounds up on average.
+        const OVERHEAD: usize = 2 * size_of::<usize>() + 8;
+        self.0.as_ref().map_or(0, |words| size_of_val(&words.slice) + OVERHEAD)
+    }
+}
+
+/// What a reader has.
+pub(super) type Published = Arc<Vec<Block>>;
+
+/// Has a block brought near; of a long one the first part.
+#[inline]
+pub(super) fn fetch(blocks: &[Block], at: usize, lines: usize) {
+    if let Some(Block(Some(words))) = blocks.get(at) {
+        prefetch(&words.header, lines);
+    }
+}
+
+/// The words of a block; none if there is no such block.
+#[inline]
+pub(super) fn words(blocks: &[Block], at: usize) -> &[u32] {
+    blocks.get(at).map_or(&[], Block::words)
+}
+
+/// A list that was handed out, and the number of the first change that it lacks.
+#[derive(Debug)]
+struct Copy {
+    blocks: Published,
+    lacks: u64,
+}
+
+impl Copy {
+    fn is_free(&self) -> bool {
+        Arc::strong_count(&self.blocks) == 1
+    }
+}
+
+/// The writer's side.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    own: Vec<Block>,
+    /// Oldest first.
+    copies: VecDeque<Copy>,
+    /// Lists whose changes were forgotten, kept until readers leave them so that it is the writer who drops them.
+    abandoned: Vec<Published>,
+    changes: VecDeque<(u32, Block)>,
+    /// The number of the first of the changes that are kept.
+    first: u64,
+    block_bytes: usize,
+}
+
+/// Lists that no reader holds and that are kept for the next publications.
+const FREE_MAX: usize = 2;
+
+impl Blocks {
+    #[inline]
+    pub(super) fn all(&self) -> &[Block] {
+        &self.own
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, at: usize) -> &[u32] {
+        words(&self.own, at)
+    }
+
+    /// Adds a block, and says at which place.
+    pub(super) fn push(&mut self, block: Block) -> usize {
+        let at = self.own.len();
+        self.set(at, block);
+        at
+    }
+
+    /// Sets a block; places up to it that are new are empty.
+    pub(super) fn set(&mut self, at: usize, block: Block) {
+        self.block_bytes += block.bytes();
+        self.block_bytes -= put(&mut self.own, at, block.clone()).bytes();
+        // Numbers of blocks are words of blocks, so they fit.
+        self.changes.push_back((u32::try_from(at).unwrap_or(u32::MAX), block));
+    }
+
+    /// The blocks as they are now, for readers.
+    pub(super) fn publish(&mut self) -> Published {
+        let end = self.first + self.changes.len() as u64;
+        if let Some(newest) = self.copies.back()
+            && newest.lacks == end
+        {
+            return Arc::clone(&newest.blocks);
+        }
+        let next = self.take_back();
+        let blocks = Arc::new(std::mem::replace(&mut self.own, next));
+        self.copies.push_back(Copy { blocks: Arc::clone(&blocks), lacks: end });
+        self.forget();
+        blocks
+    }
+
+    /// A list that is equal to the writer's: one that no reader holds, or a new one.
+    fn take_back(&mut self) -> Vec<Block> {
+        let free = self.copies.iter().position(Copy::is_free).and_then(|at| self.copies.remove(at));
+        let Some(Copy { blocks, lacks }) = free else { return self.own.clone() };
+        let Ok(mut blocks) = Arc::try_unwrap(blocks) else { return self.own.clone() };
+        let known = usize::try_from(lacks - self.first).unwrap_or(usize::MAX);
+        for (at, block) in self.changes.iter().skip(known) {
+            put(&mut blocks, *at as usize, block.clone());
+        }
+        blocks
+    }
+
+    /// Drops changes that every list has, and lists that nobody needs.
+    fn forget(&mut self) {
+        let end = self.first + self.changes.len() as u64;
+        let most = (self.own.len() / 2 + 4096) as u64;
+        let mut free = 0;
+        for copy in std::mem::take(&mut self.copies) {
+            free += usize::from(copy.is_free());
+            if copy.is_free() && free > FREE_MAX {
+                continue;
+            }
+            if end - copy.lacks > most {
+                self.abandoned.push(copy.blocks);
+            } else {
+                self.copies.push_back(copy);
+            }
+        }
+        self.abandoned.retain(|blocks| Arc::strong_count(blocks) > 1);
+        let needed = self.copies.iter().map(|copy| copy.lacks).min().unwrap_or(end);
+        let known = usize::try_from(needed - self.first).unwrap_or_default();
+        self.changes.drain(..known);
+        self.first = needed;
+    }
+
+    /// How many cache lines of a block are worth to be fetched before its length is known: a typical one.
+    pub(super) fn lines(&self) -> usize {
+        const LINE: usize = 64;
+        const LINES_MAX: usize = 20;
+        (self.block_bytes / LINE / self.own.len().max(1) + 1).min(LINES_MAX)
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        let copies = self.copies.iter().map(|copy| &copy.blocks).chain(&self.abandoned);
+        let lists: usize = copies.map(|blocks| blocks.capacity()).sum::<usize>() + self.own.capacity();
+        lists * size_of::<Block>() + self.changes.capacity() * size_of::<(u32, Block)>() + self.block_bytes
+    }
+}
+
+/// Sets a block, and answers with the one that was there.
+fn put(blocks: &mut Vec<Block>, at: usize, block: Block) -> Block {
+    if at >= blocks.len() {
+        if at >= blocks.capacity() {
+            // Lists are many and long, so they grow by an eighth and not by the double.
+            blocks.reserve_exact(at + 1 + at / 8 - blocks.len());
+        }
+        blocks.resize(at + 1, Block::default());
+    }
+    std::mem::replace(&mut blocks[at], block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reader_sees_what_was_published_to_it() {
+        let mut state = 1_u64;
+        let mut next = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut blocks = Blocks::default();
+        let mut model: Vec<Vec<u32>> = Vec::new();
+        let mut readers: Vec<(Published, Vec<Vec<u32>>)> = Vec::new();
+        for round in 0..2_000 {
+            for _ in 0..next(40) {
+                let at = next(if round < 1_000 { 300 } else { 20_000 }) as usize;
+                let words: Vec<u32> = (0..next(4)).map(|_| next(1_000) as u32).collect();
+                model.resize(model.len().max(at + 1), Vec::new());
+                blocks.set(at, Block::new(&words));
+                model[at] = words;
+            }
+            readers.push((blocks.publish(), model.clone()));
+            while readers.len() as u64 > next(7) {
+                let (published, expected) = readers.swap_remove(next(readers.len() as u64) as usize);
+                assert!(published.iter().map(Block::words).eq(expected.iter().map(|words| &words[..])));
+            }
+        }
+        assert!(blocks.all().iter().map(Block::words).eq(model.iter().map(|words| &words[..])));
+        assert_eq!(blocks.block_bytes, blocks.own.iter().map(Block::bytes).sum::<usize>());
+    }
+
+    #[test]
+    fn lists_are_as_many_as_readers_hold_and_a_few() {
+        let mut blocks = Blocks::default();
+        let mut held = Vec::new();
+        for n in 0..100_u32 {
+            blocks.set(n as usize, Block::new(&[n]));
+            held.push(blocks.publish());
+            held.drain(..held.len().saturating_sub(2));
+        }
+        assert!(blocks.copies.len() <= 2 + FREE_MAX && blocks.changes.len() <= 8, "{:?}", blocks.copies.len());
+        // A reader that stays behind does not keep the changes since.
+        let behind = held.swap_remove(0);
+        held.clear();
+        for n in 0..20_000_u32 {
+            blocks.set(n as usize % 100, Block::new(&[n]));
+            blocks.publish();
+        }
+        assert!(blocks.changes.len() < 5_000 && blocks.abandoned.len() == 1);
+        assert_eq!(behind.len(), 99);
+        drop(behind);
+        blocks.set(0, Block::default());
+        blocks.publish();
+        assert!(blocks.abandoned.is_empty());
+    }
+}
