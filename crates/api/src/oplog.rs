@@ -5,12 +5,13 @@ use utoipa::ToSchema;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LogEntry {
-    /// Dense; give it as `Last-Event-ID` to resume.
+    /// Dense in one life of the process, and above those of its lives before; give it as `Last-Event-ID` to resume.
     pub id: u64,
     pub time_ms: i64,
     pub level: Level,
     /// `connected`, `disconnected`, `superseded`, `slow`, `gap`, `epoch`, `dead_letter`, `filter_created`,
-    /// `filter_updated`, `filter_deleted`, `dependency_lost`, `dependency_back`, `started`, `draining`.
+    /// `filter_updated`, `filter_deleted`, `dependency_lost`, `dependency_back`, `started`, `draining`, `rebalance`
+    /// (partitions of the log went from one matcher to another).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscriber: Option<String>,

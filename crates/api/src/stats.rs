@@ -58,7 +58,7 @@ pub struct IndexStats {
     pub memory_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PartitionStats {
     pub partition: u32,
     /// Oldest offset kept.
@@ -68,6 +68,9 @@ pub struct PartitionStats {
     /// The next offset to be matched.
     pub matched: u64,
     pub lag: u64,
+    /// The matcher that works on it, by its instance's id; absent while nobody does, as during a rebalance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -96,4 +99,14 @@ pub struct InstanceStats {
     pub uptime_s: f64,
     /// Age of this report.
     pub age_s: f64,
+    /// Partitions of the event log that this matcher works on, in order; empty for other roles.
+    #[serde(default)]
+    pub partitions: Vec<u32>,
+    /// How often the log's consumer group gave this matcher partitions or took some, since it started. 0 where the log
+    /// has no group, as when it is embedded.
+    #[serde(default)]
+    pub rebalances: u64,
+    /// When it did so last, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_rebalance_ms: Option<i64>,
 }

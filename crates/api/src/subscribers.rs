@@ -9,6 +9,7 @@ pub struct Subscriber {
     pub id: String,
     pub state: SubscriberState,
     pub filters: u32,
+    /// Of its consumers; who only observes is not counted.
     pub connections: u32,
     /// Deliveries written to its queue so far, in this epoch.
     pub top: u64,

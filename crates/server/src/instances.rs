@@ -1,6 +1,8 @@
 //! What a process tells the others through the filter store: that it lives, how it is, and what it has counted. The
 //! matcher reports besides, since filters become active by what it has applied.
 
+mod rebalances;
+
 use std::time::Duration;
 
 use evs_api::stats::IndexStats;
@@ -10,7 +12,8 @@ use crate::app::App;
 use crate::config::Role;
 use crate::metrics::Rate;
 use crate::ports::PortResult;
-use crate::ports::filter_store::{Counts, InstanceReport};
+use crate::ports::filter_store::{Assignment, Counts, InstanceReport};
+use rebalances::Assignments;
 
 /// Three may be missed before the instance counts as dead.
 const EVERY: Duration = Duration::from_secs(2);
@@ -48,6 +51,7 @@ pub fn counts(app: &App, rates: &Rates) -> Counts {
 /// Reports until the process stops.
 pub async fn run(app: App) {
     let rates = Rates::default();
+    let mut assignments = Assignments::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -56,13 +60,19 @@ pub async fn run(app: App) {
             _ = ticks.tick() => {}
         }
         // The next tick tries again; readiness tells that the store is away.
-        if let Err(error) = report(&app, &rates).await {
-            tracing::debug!(%error, "this instance could not be reported");
+        match report(&app, &rates).await {
+            Ok(reports) => {
+                for (level, message) in assignments.changes(&by_process(reports)) {
+                    app.oplog.write(level, "rebalance", None, message);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "this instance could not be reported"),
         }
     }
 }
 
-async fn report(app: &App, rates: &Rates) -> PortResult<()> {
+/// Reports this process; answers the reports of all.
+async fn report(app: &App, rates: &Rates) -> PortResult<Vec<InstanceReport>> {
     let roles = [Role::Api, Role::Gateway].into_iter().filter(|role| app.config.runs(*role));
     let problem = app.readers.health().into_iter().find_map(|(shard, health)| {
         health.err().map(|problem| format!("the delivery log of shard {shard} cannot be followed: {problem}"))
@@ -76,13 +86,14 @@ async fn report(app: &App, rates: &Rates) -> PortResult<()> {
         uptime_s: (app.clock.now_ms() - app.started_ms).max(0) as f64 / 1000.0,
         problem,
         counts: counts(app, rates),
+        assignment: Assignment::default(),
         age_s: 0.0,
     };
     app.filters.report(report).await?;
     let reports = app.filters.reports().await?;
     app.activity
         .note_elsewhere(reports.iter().map(|report| report.counts.index.unindexable_filters).max().unwrap_or_default());
-    Ok(())
+    Ok(reports)
 }
 
 /// One report per process, by name. The filter version is the matcher's where there is one.
@@ -101,6 +112,9 @@ pub fn by_process(mut reports: Vec<InstanceReport>) -> Vec<InstanceReport> {
                 process.problem = process.problem.take().or(report.problem);
                 process.counts = process.counts.with(&report.counts);
                 process.age_s = process.age_s.max(report.age_s);
+                if process.assignment == Assignment::default() {
+                    process.assignment = report.assignment;
+                }
             }
             _ => processes.push(report),
         }

@@ -1,17 +1,17 @@
 //! The keeper: takes old entries out of the delivery log, spills what is not acked, and enforces retention.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use evs_api::oplog::Level;
 use evs_core::log::compact::{self, Budget};
 use evs_core::log::{Entry, FoldPosition};
-use evs_core::{Epoch, Offset, Partition, Seq, Shard, Slot};
+use evs_core::{Epoch, Offset, Partition, Seq, Shard, Slot, SubscriberId};
 
 use crate::app::App;
 use crate::ports::PortResult;
-use crate::ports::delivery_queue::{Retention, ShardState, Snapshot};
+use crate::ports::delivery_queue::{Expired, Retention, ShardState, Snapshot};
 use crate::retry::Backoff;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -234,15 +234,8 @@ impl Keeper {
             bytes_max: config.queue_bytes_max,
             consumers_before_ms: now_ms - i64::try_from(config.retention_s * 1000).unwrap_or(i64::MAX),
         };
-        for expired in self.app.queue.expire(self.shard, &retention).await? {
-            let count = expired.to.0 - expired.from.0 + 1;
-            self.app.metrics.expired.inc_by(count);
-            let message = format!(
-                "retention dropped deliveries {}..={} of slot {} in shard {} unread",
-                expired.from, expired.to, expired.slot, self.shard
-            );
-            self.app.oplog.write(Level::Warn, "gap", None, message);
-        }
+        let expired = self.app.queue.expire(self.shard, &retention).await?;
+        self.tell_expired(&expired).await;
         if self.shard == Shard(0) {
             let keep = self.keep_from().await?;
             // Events outlive the deliveries that point at them.
@@ -250,6 +243,30 @@ impl Keeper {
             self.app.log.retain(log_before_ms, config.log_bytes_max, &keep).await?;
         }
         Ok(())
+    }
+
+    /// What was dropped is counted and told whether its subscribers' names can be had or not.
+    async fn tell_expired(&self, expired: &[Expired]) {
+        if expired.is_empty() {
+            return;
+        }
+        let slots: Vec<Slot> = expired.iter().map(|expired| expired.slot).collect();
+        let named = self.app.filters.at_slots(self.shard, &slots).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, shard = %self.shard, "whose deliveries retention dropped cannot be looked up");
+            Vec::new()
+        });
+        let named: HashMap<Slot, SubscriberId> = named.into_iter().collect();
+        for Expired { slot, from, to } in expired {
+            self.app.metrics.expired.inc_by(to.0 - from.0 + 1);
+            let subscriber = named.get(slot).map(SubscriberId::as_str);
+            let of = if subscriber.is_some() {
+                String::new()
+            } else {
+                format!(" of slot {slot} in shard {}, whose subscriber is not known any more,", self.shard)
+            };
+            let message = format!("retention dropped deliveries {from}..={to}{of} unread");
+            self.app.oplog.write(Level::Warn, "gap", subscriber, message);
+        }
     }
 
     /// Per partition the first offset that the hot log still needs.

@@ -85,7 +85,7 @@ async fn follow(
 ) {
     let shutdown = &shared.app.shutdown;
     let mut running: HashMap<Partition, Running> = HashMap::new();
-    let mut generation = 0;
+    let (mut generation, mut held) = (0, 0);
     loop {
         let result = tokio::select! {
             biased;
@@ -114,17 +114,28 @@ async fn follow(
                     stop(running.remove(&partition)).await;
                     Ok(())
                 }
+                Ok(LogSignal::Rebalanced) => {
+                    let now_ms = shared.app.clock.now_ms();
+                    shared.activity.note_rebalance(now_ms);
+                    shared.app.metrics.rebalances.inc();
+                    shared.app.metrics.last_rebalance.set(now_ms / 1000);
+                    Ok(())
+                }
                 Ok(LogSignal::Idle) => Ok(()),
                 Err(error) => Err(error),
             },
         };
-        shared.app.metrics.partitions.set(running.len() as i64);
+        // One signal changes one partition.
+        if running.len() != held {
+            held = running.len();
+            hold(shared, &running);
+        }
         if let Err(error) = result {
             tracing::warn!(%error, "the event log failed; joining again");
             break;
         }
     }
-    shared.app.metrics.partitions.set(0);
+    hold(shared, &HashMap::new());
     for (_, partition) in running {
         stop(Some(partition)).await;
     }
@@ -134,6 +145,12 @@ async fn follow(
             break;
         }
     }
+}
+
+/// Tells which partitions are worked on.
+fn hold(shared: &Shared, running: &HashMap<Partition, Running>) {
+    shared.app.metrics.partitions.set(running.len() as i64);
+    shared.activity.hold(running.keys().copied());
 }
 
 /// Gives the batch to its task. While the task is busy its commands are obeyed, or both would wait for each other.

@@ -78,6 +78,8 @@ metrics! {
     match_candidates: Counter, "match_candidates", "Filters that the index had to try";
     match_matches: Counter, "match_matches", "Filters that were found to match; candidates by matches is what the index wastes";
     partitions: Gauge, "partitions", "Partitions of the event log that this matcher works on";
+    rebalances: Counter, "rebalances", "Times that the log's consumer group gave this matcher partitions or took some";
+    last_rebalance: Gauge, "last_rebalance_timestamp_seconds", "When it did so last, seconds since the Unix epoch; 0 if never";
     log_lag: Gauge, "log_lag", "Events in the log that are not matched yet";
     delivery_log_bytes: Gauge, "delivery_log_bytes", "Bytes of the hot delivery log";
     ready: Gauge, "ready", "1 if this instance is ready";

@@ -18,16 +18,20 @@ pub struct OpLog {
     newest: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ring {
     last_id: u64,
     entries: VecDeque<LogEntry>,
 }
 
 impl OpLog {
+    /// Ids go on from the time in milliseconds, so that those of a process that was started again are above those of its
+    /// life before: a reader that resumes misses nothing of the new one.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, ring: Mutex::default(), newest: watch::Sender::new(0) }
+        let last_id = clock.now_ms().unsigned_abs();
+        let ring = Ring { last_id, entries: VecDeque::new() };
+        Self { clock, ring: Mutex::new(ring), newest: watch::Sender::new(last_id) }
     }
 
     /// `kind` is one of the words that [`LogEntry`] lists.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use evs_api::Page;
 use evs_api::dead_letters::DeadLetter;
+use evs_api::events::EventHeader;
 use evs_api::filters::Filter as ApiFilter;
 use evs_api::oplog::{Level, LogEntry};
 use evs_core::Filter;
@@ -18,7 +19,7 @@ use evs_core::filter::ast::Expr;
 use evs_core::filter::eval;
 use evs_traffic::{Traffic, TrafficConfig};
 
-use crate::message::{FeedMessage, Incoming, StreamState, Wants};
+use crate::message::{FeedMessage, Headers, Incoming, StreamState, Wants};
 use cast::Actor;
 
 /// Events kept for dry runs and "why".
@@ -26,6 +27,11 @@ const RECENT_MAX: usize = 3_000;
 /// Reports come once a second, as the server's do.
 const REPORT_MS: i64 = 1_000;
 const PARTITIONS: u64 = 6;
+const MATCHERS: [&str; 2] = ["matcher-1", "matcher-2"];
+/// What happens once in a while happens again after this.
+const ROUND_S: f64 = 90.0;
+/// When in a round a partition goes from one matcher to the other, and when it is back.
+const MOVED_S: (f64, f64) = (25.0, 35.0);
 /// A machine that is too busy gets fewer events and not a longer step: the demo must not fall behind its own clock.
 const STEP_S_MAX: f64 = 0.5;
 
@@ -241,8 +247,9 @@ impl World {
             }
         }
         let mut incoming = Incoming { time_ms: self.now_ms, json: json.clone(), ..Incoming::default() };
+        incoming.position = Some(position.to_owned());
         match &query.subscriber {
-            None => incoming.position = Some(position.to_owned()),
+            None => incoming.headers = Some(self.headers()),
             Some(id) => {
                 let (owner, ids) = matched.iter().find(|(owner, _)| self.actors[*owner].id == *id)?;
                 incoming.seq = Some(self.actors[*owner].top);
@@ -250,6 +257,16 @@ impl World {
             }
         }
         Some(incoming)
+    }
+
+    /// As a producer with tracing writes them.
+    fn headers(&self) -> Arc<Headers> {
+        let n = self.totals.events;
+        let header =
+            |name: &str, value: String| EventHeader { name: name.into(), value: Some(value), ..EventHeader::default() };
+        let trace = format!("00-{:032x}-{n:016x}-01", u128::from(n) * 0x9e37_79b9_7f4a_7c15);
+        let headers = vec![header("content-type", "application/json".into()), header("traceparent", trace)];
+        Arc::new(Headers { headers, left_out: 0 })
     }
 
     fn happened(&mut self, level: Level, kind: &str, subscriber: Option<String>, message: String) {
@@ -284,6 +301,17 @@ impl World {
             _ => {}
         }
         match s % 90 {
+            25 | 35 => {
+                for id in MATCHERS {
+                    let partitions = crate::format::runs(&self.assigned(id));
+                    self.happened(
+                        Level::Info,
+                        "rebalance",
+                        None,
+                        format!("matcher {id} works on partitions {partitions}"),
+                    );
+                }
+            }
             40 => self.happened(
                 Level::Error,
                 "dependency_lost",
@@ -302,6 +330,11 @@ impl World {
     fn is_gateway_down(&self) -> bool {
         let s = (self.now_ms - self.start_ms) / 1000 % 90;
         (40..60).contains(&s)
+    }
+
+    fn is_moved(&self) -> bool {
+        let in_round = crate::format::age_ms(self.now_ms, self.start_ms) % ROUND_S;
+        (MOVED_S.0..MOVED_S.1).contains(&in_round)
     }
 
     fn add_dead_letter(&mut self, time_ms: i64) {

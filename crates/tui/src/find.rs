@@ -66,8 +66,13 @@ impl Find {
 
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
+        self.matches_any(std::iter::once(text))
+    }
+
+    /// Something that has several texts.
+    pub fn matches_any<'t>(&self, mut texts: impl Iterator<Item = &'t str>) -> bool {
         match &self.needle {
-            Needle::Found(regex) => regex.is_match(text) != self.inverse,
+            Needle::Found(regex) => texts.any(|text| regex.is_match(text)) != self.inverse,
             _ => true,
         }
     }
@@ -111,6 +116,9 @@ mod tests {
         for (find, text, expected) in cases {
             assert_eq!(Find::new(find).matches(text), expected, "{find} on {text}");
         }
+        let texts = || ["one", "two"].into_iter();
+        assert!(Find::new("two").matches_any(texts()) && !Find::new("three").matches_any(texts()));
+        assert!(!Find::new("!two").matches_any(texts()), "none of them may have it");
     }
 
     #[test]

@@ -98,6 +98,16 @@ pub fn millis(ms: f64) -> String {
     }
 }
 
+/// Ascending numbers, neighbours together: `0-3,7`.
+#[must_use]
+pub fn runs(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|left, right| left + 1 == *right).map(|run| match run {
+        [only] => only.to_string(),
+        run => format!("{}-{}", run[0], run[run.len() - 1]),
+    });
+    runs.collect::<Vec<_>>().join(",")
+}
+
 /// Time since `then_ms`, never negative: two machines' clocks differ.
 #[must_use]
 pub fn age_ms(now_ms: i64, then_ms: i64) -> f64 {
@@ -166,6 +176,7 @@ mod tests {
         );
         assert_eq!([0.42, 12.0, 184.0, 7800.0, 439_200.0].map(seconds), ["0.4s", "12s", "3m04s", "2h10m", "5d02h"]);
         assert_eq!([30.0, 120.0, 3600.0, 90.0].map(span), ["30s", "2m", "1h", "1m30s"]);
+        assert_eq!([&[][..], &[3], &[0, 1, 2, 3, 7, 9, 10]].map(runs), ["", "3", "0-3,7,9-10"]);
         assert_eq!(time(0, 50_602_120, false), "14:03:22.120");
         assert_eq!(time(10_000, 6_900, true), "3.1s ago");
     }

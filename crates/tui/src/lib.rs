@@ -22,6 +22,7 @@ pub mod json;
 pub mod keymap;
 pub mod list;
 pub mod message;
+pub mod pace;
 pub mod persist;
 pub mod run;
 pub mod symbols;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use evs_api::dead_letters::{DeadLetter, ReplayResponse};
+use evs_api::events::{EventHeader, LoggedEvent};
 use evs_api::explain::Explanation;
 use evs_api::filters::{Filter, FilterSpec, TestRequest, TestResponse};
 use evs_api::oplog::LogEntry;
@@ -119,6 +120,48 @@ pub struct Incoming {
     /// Ids of the subscriber's filters that matched.
     pub filters: Vec<u32>,
     pub json: Arc<str>,
+    /// What its producer put beside it; most have nothing.
+    pub headers: Option<Arc<Headers>>,
+}
+
+/// The headers of an event's record, as `GET /events` tells them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    pub headers: Vec<EventHeader>,
+    pub left_out: u32,
+}
+
+impl From<LoggedEvent> for Incoming {
+    fn from(event: LoggedEvent) -> Self {
+        let LoggedEvent { position, time_ms, data, headers, headers_left_out: left_out } = event;
+        let has_headers = !headers.is_empty() || left_out > 0;
+        Self {
+            position: Some(position),
+            time_ms,
+            json: data.get().into(),
+            headers: has_headers.then(|| Arc::new(Headers { headers, left_out })),
+            ..Self::default()
+        }
+    }
+}
+
+impl Incoming {
+    /// What a filter as it is typed looks at.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.iter().flat_map(|headers| &headers.headers);
+        let headers = headers.flat_map(|it| std::iter::once(it.name.as_str()).chain(it.value.as_deref()));
+        std::iter::once(&*self.json).chain(headers)
+    }
+
+    /// What it takes to keep it, about.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let of = |header: &EventHeader| {
+            let value = header.value.as_ref().or(header.value_base64.as_ref());
+            size_of::<EventHeader>() + header.name.len() + value.map_or(0, String::len)
+        };
+        self.json.len() + self.headers.as_ref().map_or(0, |headers| headers.headers.iter().map(of).sum())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -212,6 +255,8 @@ pub enum Ask {
     UpdateFilter(u32, FilterSpec),
     DeleteFilter(u32),
     TestFilter(TestRequest),
+    /// The event at a position of the log.
+    Event(String),
     Explain {
         subscriber: String,
         event: String,
@@ -227,6 +272,8 @@ pub enum Answer {
     FilterDeleted(u32),
     Tested(Box<TestResponse>),
     Explained(Box<Explanation>),
+    /// None where the log keeps it no longer.
+    Event(Option<Box<LoggedEvent>>),
     Redriven(ReplayResponse),
     Purged,
 }

@@ -16,15 +16,10 @@ use crate::clock;
 use crate::feed::Feed;
 use crate::keymap::Chord;
 use crate::message::{DroppedBy, Effect, FeedMessage, Message, Pointer, Target};
+use crate::pace::Pace;
 use crate::terminal::Guard;
 use crate::view::{Hits, view};
 
-/// Between pictures that only data asks for.
-const FRAME: Duration = Duration::from_millis(66);
-/// The same for those who asked for less motion.
-const CALM_FRAME: Duration = Duration::from_secs(1);
-/// Between pictures while keys come: a held key must not fill the terminal's pipe.
-const KEY_FRAME: Duration = Duration::from_millis(20);
 /// Ages and countdowns move on.
 const CLOCK: Duration = Duration::from_secs(1);
 const WHEEL_ROWS: i32 = 3;
@@ -61,17 +56,16 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
     let mut input = EventStream::new();
     let mut clock_ticks = tokio::time::interval(CLOCK);
     clock_ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut screen =
-        Screen { hits: Hits::default(), drawn: Instant::now(), due: None, last_click: None, scrolled: None };
+    let pace = Pace::new(app.settings.reduced_motion, Instant::now());
+    let mut screen = Screen { hits: Hits::default(), pace, last_click: None, scrolled: None };
     screen.draw(app, guard)?;
-    let frame = if app.settings.reduced_motion { CALM_FRAME } else { FRAME };
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let effects = tokio::select! {
             biased;
             event = input.next() => match event {
                 Some(Ok(event)) => {
-                    screen.want(KEY_FRAME);
+                    screen.pace.input();
                     screen.input(app, event)
                 }
                 // The terminal is gone.
@@ -84,10 +78,10 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
             _ = signals.continued.recv() => {
                 // Stopped from outside: the shell had the terminal meanwhile.
                 guard.enter()?;
-                screen.want(Duration::ZERO);
+                screen.pace.lost();
                 Vec::new()
             }
-            () = due(screen.due) => {
+            () = due(screen.pace.due()) => {
                 let mut effects = screen.scroll(app);
                 effects.extend(take_events(app, feed));
                 screen.draw(app, guard)?;
@@ -97,7 +91,7 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
                 if n == 0 {
                     return Ok(End::Quit);
                 }
-                screen.want(frame);
+                screen.pace.data();
                 app.update(Message::Tick(clock::now_ms()));
                 batch.drain(..).flat_map(|message| {
                     record(app, feed, &message);
@@ -105,8 +99,8 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
                 }).collect()
             }
             // While a draw is due it takes the events; waiting for each would wake the loop thousands of times.
-            () = feed.mailbox.arrived(), if screen.due.is_none() => {
-                screen.want(frame);
+            () = feed.mailbox.arrived(), if screen.pace.due().is_none() => {
+                screen.pace.data();
                 Vec::new()
             }
             _ = clock_ticks.tick() => {
@@ -114,7 +108,7 @@ pub async fn run(app: &mut App, guard: &mut Guard, feed: &mut Feed) -> std::io::
                 if feed.recorder.as_mut().is_some_and(|recorder| recorder.flush().is_err()) {
                     stop_recording(app, feed);
                 }
-                screen.want(frame);
+                screen.pace.data();
                 Vec::new()
             }
         };
@@ -169,26 +163,18 @@ fn take_events(app: &mut App, feed: &mut Feed) -> Vec<Effect> {
 #[derive(Debug)]
 struct Screen {
     hits: Hits,
-    drawn: Instant,
-    due: Option<Instant>,
+    pace: Pace,
     last_click: Option<(Instant, Target)>,
     /// Where the wheel turned since the last picture, and by how many rows.
     scrolled: Option<(Target, i32)>,
 }
 
 impl Screen {
-    /// Draw soon, but no sooner than `gap` after the last time.
-    fn want(&mut self, gap: Duration) {
-        let at = self.drawn + gap;
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
-    }
-
     fn draw(&mut self, app: &App, guard: &mut Guard) -> std::io::Result<()> {
         let mut hits = Hits::default();
         guard.draw(|frame| hits = view(app, frame))?;
         self.hits = hits;
-        self.drawn = Instant::now();
-        self.due = None;
+        self.pace.drawn(Instant::now());
         Ok(())
     }
 
@@ -259,11 +245,11 @@ fn perform(
         Effect::SwitchContext(name) => return Ok(Some(End::SwitchContext(name))),
         Effect::Suspend => {
             guard.suspend()?;
-            screen.want(Duration::ZERO);
+            screen.pace.lost();
         }
         Effect::Redraw => {
             guard.forget()?;
-            screen.want(Duration::ZERO);
+            screen.pace.lost();
         }
         Effect::Copy(text) => {
             guard.copy(&text)?;

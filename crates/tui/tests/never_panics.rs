@@ -1,10 +1,13 @@
 //! Any keys, clicks, sizes and data in any order: nothing panics, every cursor is on a row, every picture is drawn.
 
+use std::sync::Arc;
+
+use evs_api::events::EventHeader;
 use evs_tui::app::{App, Screen, Settings};
 use evs_tui::demo::stage::Stage;
 use evs_tui::keymap::{BINDINGS, Chord};
 use evs_tui::message::{
-    Connection, DroppedBy, Failure, FailureKind, FeedMessage, Incoming, Message, Pointer, Target, Topic,
+    Connection, DroppedBy, Failure, FailureKind, FeedMessage, Headers, Incoming, Message, Pointer, Target, Topic,
 };
 use evs_tui::theme::THEMES;
 use evs_tui::view::view;
@@ -133,7 +136,9 @@ fn take(stage: &mut Stage, step: Step) {
         }
         Step::Event(json) => {
             let query = stage.app.wants().events.unwrap_or_default();
-            let event = Incoming { json: json.into(), ..Incoming::default() };
+            let header = EventHeader { name: json.clone(), value: Some(json.clone()), ..EventHeader::default() };
+            let headers = Some(Arc::new(Headers { headers: vec![header], left_out: 1 }));
+            let event = Incoming { json: json.into(), headers, ..Incoming::default() };
             stage.send(Message::Feed(FeedMessage::Events(query.clone(), vec![event])));
             stage.send(Message::Feed(FeedMessage::Dropped(query, 1, DroppedBy::Server)));
         }

@@ -57,6 +57,20 @@ fn screens() {
 }
 
 #[test]
+fn partitions_that_moved() {
+    check("rebalance", |settings, size| {
+        let mut stage = Stage::running(settings, size, 27);
+        stage.press("5");
+        stage
+    });
+    check("rebalance-cluster", |settings, size| {
+        let mut stage = Stage::running(settings, size, 27);
+        stage.press("7");
+        stage
+    });
+}
+
+#[test]
 fn unreachable_from_the_start() {
     check("unreachable", |settings, size| {
         let mut stage = Stage::new(settings, size);

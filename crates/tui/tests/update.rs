@@ -1,12 +1,18 @@
 //! What keys and messages do to the model: tables of keys and what is true afterwards.
 
+use std::sync::Arc;
+
 use evs_api::dead_letters::DeadLetter;
+use evs_api::events::EventHeader;
 use evs_api::stats::Stats;
 use evs_tui::app::alerts::{Measure, Rule};
+use evs_tui::app::events::detail_lines;
 use evs_tui::app::{App, Overlay, Screen, Settings};
 use evs_tui::demo::stage::Stage;
+use evs_tui::json;
 use evs_tui::message::{
-    Connection, DroppedBy, Effect, EventsQuery, FeedMessage, Incoming, Message, Pointer, Sort, Target,
+    Answer, Ask, Connection, DroppedBy, Effect, EventsQuery, FeedMessage, Headers, Incoming, Message, Pointer, Sort,
+    Target,
 };
 
 fn stage() -> Stage {
@@ -344,4 +350,64 @@ fn dead_letters_are_redriven_by_marks() {
     stage.wait(1_000);
     assert_eq!(stage.app.live.dead_letters.items.len(), before.len() - 2);
     assert!(stage.app.dead_letters.marks.is_empty());
+}
+
+#[test]
+fn headers_are_below_the_event_and_found_in_it() {
+    let mut stage = stage();
+    stage.press("3");
+    let header = |name: &str| EventHeader { name: name.into(), ..EventHeader::default() };
+    let headers = vec![
+        EventHeader { value: Some("application/json".into()), ..header("content-type") },
+        EventHeader { value_base64: Some("/gA=".into()), ..header("signature") },
+        EventHeader { value: Some("a\tb\u{1b}[2J".into()), cut_from_bytes: Some(2048), ..header("note") },
+        header("empty"),
+    ];
+    let headers = Some(Arc::new(Headers { headers, left_out: 3 }));
+    let event = Incoming { json: "{\"n\":1}".into(), headers, ..Incoming::default() };
+    let text: Vec<String> = detail_lines(&event, event.headers.as_deref()).iter().map(json::text).collect();
+    let wanted = [
+        "{",
+        "  \"n\": 1",
+        "}",
+        "",
+        "headers of its record",
+        "content-type: application/json",
+        "signature: base64 /gA=",
+        "note: a\\tb\\u{1b}[2J (cut from 2 KiB)",
+        "empty: (no value)",
+        "and 3 more",
+    ];
+    assert_eq!(text, wanted);
+    assert_eq!(detail_lines(&event, None).len(), 3, "without any nothing is said");
+    let query = stage.app.wants().events.unwrap();
+    stage.send(Message::Feed(FeedMessage::Events(query, vec![event])));
+    stage.press("end enter / \"signature\" enter n");
+    assert_eq!(stage.app.events.detail_scroll, 6, "the line of the header");
+}
+
+#[test]
+fn headers_of_a_subscribers_event_are_looked_up() {
+    let mut stage = stage();
+    stage.press(": \"events fraud-desk\" enter");
+    stage.wait(3_000);
+    let shown = |stage: &Stage| {
+        let row = stage.app.selected_event().unwrap();
+        let headers = stage.app.headers_of(&row.event).map(|headers| headers.headers.len());
+        (row.event.headers.is_some(), headers)
+    };
+    assert_eq!(shown(&stage), (false, None), "what passes by is not asked for");
+    stage.press("up enter");
+    assert_eq!(shown(&stage), (false, Some(2)));
+    // The next one is another question, and one that cannot be answered is not asked again.
+    stage.online = false;
+    stage.press("up");
+    assert_eq!(shown(&stage), (false, None));
+    let asks = |stage: &Stage| stage.effects.iter().filter(|it| matches!(it, Effect::Ask(_, Ask::Event(_)))).count();
+    stage.press("up down up");
+    assert_eq!(asks(&stage), 1, "one question at a time");
+    let Some(Effect::Ask(number, _)) = stage.effects.last().cloned() else { panic!("a question") };
+    stage.send(Message::Answer(number, Ok(Answer::Event(None))));
+    assert_eq!(asks(&stage), 2, "then that of the row which is read now");
+    assert!(stage.app.toast.is_none(), "nobody asked for what is not there");
 }

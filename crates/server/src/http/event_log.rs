@@ -1,5 +1,6 @@
 //! `/events` for operators: what the event log holds, and what comes in now.
 
+mod headers;
 pub(super) mod scan;
 mod stream;
 
@@ -167,7 +168,8 @@ pub(super) fn since(text: Option<&str>, app: &App) -> ApiResult<Option<i64>> {
 
 pub(super) fn wire(partition: Partition, logged: &LoggedEvent) -> ApiResult<WireEvent> {
     let position = place(partition, logged.offset);
-    Ok(WireEvent { position, time_ms: logged.time_ms, data: raw(&logged.event)? })
+    let (headers, headers_left_out) = headers::wire(logged);
+    Ok(WireEvent { position, time_ms: logged.time_ms, data: raw(&logged.event)?, headers, headers_left_out })
 }
 
 pub(super) fn place(partition: Partition, offset: Offset) -> String {

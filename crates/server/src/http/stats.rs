@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::instances;
 use crate::metrics::Rate;
 use crate::ports::PortResult;
-use crate::ports::filter_store::{INSTANCE_TTL_S, InstanceReport};
+use crate::ports::filter_store::{Assignment, INSTANCE_TTL_S, InstanceReport};
 
 /// Numbers this young are not collected again; rates are measured between collections.
 const FRESH: Duration = Duration::from_millis(900);
@@ -101,7 +101,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
     let elsewhere = || reports.iter().filter(|report| *report.id != *app.instance);
     let counts = elsewhere().fold(instances::counts(app, &feed.rates), |sum, report| sum.with(&report.counts));
     let connections = elsewhere().map(|report| report.connections).sum::<u64>() + positive(metrics.connections.get());
-    let partitions = partitions(app).await?;
+    let partitions = partitions(app, &reports).await?;
     // Whoever has written them: producers need not come through our API.
     let logged = partitions.iter().map(|partition| partition.high).sum();
     Ok(Stats {
@@ -143,7 +143,7 @@ fn positive(gauge: i64) -> u64 {
     u64::try_from(gauge).unwrap_or_default()
 }
 
-async fn partitions(app: &App) -> PortResult<Vec<PartitionStats>> {
+async fn partitions(app: &App, reports: &[InstanceReport]) -> PortResult<Vec<PartitionStats>> {
     // A partition is matched as far as the last shard is: quiet ones catch up within seconds.
     let mut checkpoints = Vec::new();
     for shard in (0..app.queue.shards()).map(Shard) {
@@ -153,9 +153,16 @@ async fn partitions(app: &App) -> PortResult<Vec<PartitionStats>> {
         let (low, high) = (range.low.0, range.high.0);
         let of_shards = checkpoints.iter().filter(|checkpoint| checkpoint.partition == range.partition);
         let matched = of_shards.map(|checkpoint| checkpoint.next.0).min().unwrap_or(low).clamp(low, high);
-        PartitionStats { partition: range.partition.0, low, high, matched, lag: high - matched }
+        let owner = owner(reports, range.partition.0);
+        PartitionStats { partition: range.partition.0, low, high, matched, lag: high - matched, owner }
     });
     Ok(stats.collect())
+}
+
+/// Of two that say they have it, because one has not reported since it was taken, the one that was given something last.
+fn owner(reports: &[InstanceReport], partition: u32) -> Option<String> {
+    let holders = reports.iter().filter(|report| report.assignment.partitions.contains(&partition));
+    holders.max_by_key(|report| report.assignment.last_rebalance_ms).map(|report| report.id.clone())
 }
 
 async fn shards(app: &App, rows: &[Row]) -> PortResult<Vec<ShardStats>> {
@@ -175,7 +182,21 @@ async fn shards(app: &App, rows: &[Row]) -> PortResult<Vec<ShardStats>> {
 }
 
 fn instance(report: InstanceReport) -> InstanceStats {
-    let InstanceReport { id, roles, filter_version, connections, uptime_s, problem, counts: _, age_s } = report;
+    let InstanceReport { id, roles, filter_version, connections, uptime_s, problem, counts: _, assignment, age_s } =
+        report;
+    let Assignment { partitions, rebalances, last_rebalance_ms } = assignment;
     let healthy = problem.is_none() && age_s < INSTANCE_TTL_S;
-    InstanceStats { id, roles, healthy, problem, filter_version, connections, uptime_s, age_s }
+    InstanceStats {
+        id,
+        roles,
+        healthy,
+        problem,
+        filter_version,
+        connections,
+        uptime_s,
+        age_s,
+        partitions,
+        rebalances,
+        last_rebalance_ms,
+    }
 }

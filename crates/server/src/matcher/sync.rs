@@ -8,12 +8,12 @@ use std::time::Duration;
 use evs_api::filters::FilterActivity;
 use evs_api::stats::IndexStats;
 use evs_core::index::{IndexReader, MatchIndex, Target};
-use evs_core::{Event, FilterId, FilterVersion, Shard};
+use evs_core::{Event, FilterId, FilterVersion, Partition, Shard};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, watch};
 
 use crate::app::App;
-use crate::ports::filter_store::{FilterChange, FilterRecord, InstanceReport, same_history};
+use crate::ports::filter_store::{Assignment, FilterChange, FilterRecord, InstanceReport, same_history};
 use crate::ports::{PortError, PortResult};
 use crate::retry::Backoff;
 use crate::spec;
@@ -22,12 +22,13 @@ const PAGE: usize = 10_000;
 /// The store is asked this often even if nothing woke us.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Matches per filter, and what the index says of itself. Cheap to clone.
+/// Matches per filter, what the index says of itself, and what the log has assigned. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
     hits: Arc<Mutex<FxHashMap<u32, Hits>>>,
     index: Arc<Mutex<IndexStats>>,
     elsewhere: Arc<AtomicU64>,
+    assignment: Arc<Mutex<Assignment>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +86,29 @@ impl Activity {
 
     pub(crate) fn note_elsewhere(&self, unindexable_filters: u64) {
         self.elsewhere.store(unindexable_filters, Ordering::Relaxed);
+    }
+
+    /// What this matcher has of the event log.
+    #[must_use]
+    pub fn assignment(&self) -> Assignment {
+        self.assigned().clone()
+    }
+
+    /// These partitions are worked on now.
+    pub(super) fn hold(&self, partitions: impl Iterator<Item = Partition>) {
+        let mut partitions: Vec<u32> = partitions.map(|partition| partition.0).collect();
+        partitions.sort_unstable();
+        self.assigned().partitions = partitions;
+    }
+
+    pub(super) fn note_rebalance(&self, now_ms: i64) {
+        let mut assigned = self.assigned();
+        assigned.rebalances += 1;
+        assigned.last_rebalance_ms = Some(now_ms);
+    }
+
+    fn assigned(&self) -> MutexGuard<'_, Assignment> {
+        self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the index said of itself when it last changed.
@@ -229,6 +253,7 @@ impl Sync {
             filter_version: self.version.0,
             connections: 0,
             uptime_s: (self.app.clock.now_ms() - self.app.started_ms) as f64 / 1000.0,
+            assignment: self.activity.assignment(),
             ..InstanceReport::default()
         };
         self.app.filters.report(report).await?;

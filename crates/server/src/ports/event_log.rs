@@ -126,6 +126,9 @@ pub enum LogSignal {
         low: Offset,
         high: Offset,
     },
+    /// The group of the matchers gave this one partitions, or took some; what it means for each follows. Only where the
+    /// log has such a group.
+    Rebalanced,
     Idle,
 }
 
@@ -144,6 +147,32 @@ pub struct LoggedEvent {
     /// When the log took it, milliseconds since the Unix epoch.
     pub time_ms: i64,
     pub event: Event,
+    /// What its producer put beside it; only [`EventLog::read`] tells it, and only where the log keeps it.
+    pub headers: Option<Box<Headers>>,
+}
+
+/// Headers of one event that are told, of as many as its producer liked to give.
+pub const HEADERS_MAX: usize = 32;
+/// Of a header's name, in characters.
+pub const HEADER_NAME_MAX: usize = 128;
+/// Of a header's value: enough for a `traceparent` with its state. With the bounds above, an operator's page of 1000
+/// events has at most 20 MiB of them.
+pub const HEADER_BYTES_MAX: usize = 512;
+
+/// What a producer put beside an event, cut to the bounds above.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    pub headers: Vec<Header>,
+    pub left_out: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub name: String,
+    /// A header need not have one.
+    pub value: Option<Bytes>,
+    /// Bytes of the value before it was cut.
+    pub len: usize,
 }
 
 /// Answer of [`EventLog::read`].

@@ -45,6 +45,10 @@ pub trait FilterStore: Send + Sync + std::fmt::Debug {
     /// By id, those after `after`.
     async fn subscribers(&self, after: Option<&SubscriberId>, max: usize) -> PortResult<Vec<SubscriberRecord>>;
 
+    /// The subscribers that have these slots of a shard; slots that nobody has, or whose subscriber was deleted, are
+    /// left out.
+    async fn at_slots(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<(Slot, SubscriberId)>>;
+
     async fn version(&self) -> PortResult<FilterVersion>;
 
     /// Told what the delivery queue has seen, a store that was restored from a backup gives nothing twice: the next
@@ -195,6 +199,17 @@ impl Counts {
     }
 }
 
+/// What a matcher has of the event log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct Assignment {
+    /// Partitions that it works on, in order.
+    pub partitions: Vec<u32>,
+    /// How often the log's group gave it partitions or took some.
+    pub rebalances: u64,
+    pub last_rebalance_ms: Option<i64>,
+}
+
 /// One instance's sign of life.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct InstanceReport {
@@ -206,6 +221,9 @@ pub struct InstanceReport {
     pub problem: Option<String>,
     #[serde(default)]
     pub counts: Counts,
+    /// Empty where there is no matcher.
+    #[serde(default)]
+    pub assignment: Assignment,
     /// Set by the store.
     #[serde(default)]
     pub age_s: f64,

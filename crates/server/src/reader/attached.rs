@@ -65,7 +65,7 @@ pub struct Presence {
 impl Attached {
     #[must_use]
     pub fn presence(&self, shard: Shard, slot: Slot) -> Option<Presence> {
-        self.lock().of.get(&(shard, slot)).map(presence)
+        self.lock().of.get(&(shard, slot)).and_then(presence)
     }
 
     /// The slots of a shard with a connection, in no order.
@@ -73,12 +73,11 @@ impl Attached {
     pub fn present(&self, shard: Shard) -> Vec<Present> {
         let all = self.lock();
         let of_shard = all.of.iter().filter(|((of, _), _)| *of == shard);
-        let present = of_shard.map(|((_, slot), sessions)| Present {
-            slot: *slot,
-            connections: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
-            live: sessions.iter().all(|session| session.live()),
-        });
-        present.collect()
+        let present = |((_, slot), sessions): (&(Shard, Slot), &Sessions)| {
+            let Presence { connections, live, .. } = presence(sessions)?;
+            Some(Present { slot: *slot, connections, live })
+        };
+        of_shard.filter_map(present).collect()
     }
 
     /// Connections of this process.
@@ -200,14 +199,16 @@ impl AttachedSession {
     }
 }
 
-fn presence(sessions: &Sessions) -> Presence {
-    let mut consumers: Vec<_> = sessions.iter().filter_map(|session| session.consumer.clone()).collect();
+/// `None` where nobody is there but observers: who only looks on does not make a subscriber live that is away.
+fn presence(sessions: &Sessions) -> Option<Presence> {
+    let readers = || sessions.iter().filter(|session| session.consumer.is_some());
+    let mut consumers: Vec<_> = readers().filter_map(|session| session.consumer.clone()).collect();
     consumers.sort_unstable();
     consumers.dedup();
-    Presence {
-        connections: u32::try_from(sessions.len()).unwrap_or(u32::MAX),
-        sent: sessions.iter().map(|session| session.sent()).min().unwrap_or_default(),
-        live: sessions.iter().all(|session| session.live()),
+    Some(Presence {
+        connections: u32::try_from(readers().count()).unwrap_or(u32::MAX),
+        sent: readers().map(|session| session.sent()).min()?,
+        live: readers().all(|session| session.live()),
         consumers,
-    }
+    })
 }

@@ -217,6 +217,7 @@ pub(crate) async fn nothing_is_read_before_start(log: &dyn EventLog) {
         match consumer.next(WAIT).await.unwrap() {
             LogSignal::Assigned(partition) => assert!(assigned.insert(partition)),
             LogSignal::Idle => idle += usize::from(assigned.len() == all.len()),
+            LogSignal::Rebalanced => assert!(assigned.is_empty(), "it is told before what it means"),
             other => panic!("{other:?}"),
         }
     }
@@ -316,7 +317,7 @@ async fn follow(consumer: &mut dyn LogConsumer, held: &mut BTreeSet<Partition>) 
             held.remove(&partition);
         }
         LogSignal::Batch(batch) => assert!(held.contains(&batch.partition), "nothing comes of what was revoked"),
-        LogSignal::Idle | LogSignal::OutOfRange { .. } => {}
+        LogSignal::Idle | LogSignal::Rebalanced | LogSignal::OutOfRange { .. } => {}
     }
 }
 

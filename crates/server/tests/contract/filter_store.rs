@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
-use evs_core::{ConsumerName, FilterId, FilterVersion, SubscriberId};
+use evs_core::{ConsumerName, FilterId, FilterVersion, Slot, SubscriberId};
 use evs_server::ports::FilterStore;
 use evs_server::ports::filter_store::{
-    Counts, FilterChange, FilterDraft, FilterRecord, InstanceReport, PutOutcome, StoreError, same_history,
+    Assignment, Counts, FilterChange, FilterDraft, FilterRecord, InstanceReport, PutOutcome, StoreError, same_history,
 };
 
 /// Every backend is made for so many shards.
@@ -287,6 +287,12 @@ pub(crate) async fn lists_are_paged(store: &dyn FilterStore) {
     assert_eq!(names, ["s0", "s1", "s2", "s3", "s4", "s5"]);
     assert_eq!(store.subscribers(Some(&subscriber("s2")), 2).await.unwrap(), all[3..5]);
     assert_eq!(store.subscriber(&subscriber("s4")).await.unwrap().unwrap(), all[4]);
+    for record in &all {
+        // Another shard may have the same slot; nobody has the last.
+        let mut found = store.at_slots(record.shard, &[record.slot, Slot(1_000_000)]).await.unwrap();
+        assert_eq!(found.pop(), Some((record.slot, record.id.clone())));
+        assert_eq!(found, []);
+    }
 }
 
 pub(crate) async fn a_change_wakes(store: &dyn FilterStore) {
@@ -315,6 +321,7 @@ pub(crate) async fn reports_are_listed(store: &dyn FilterStore) {
         uptime_s: 1.5,
         problem: Some("redis is away".to_owned()),
         counts: Counts { events_in: 7, deliveries_per_s: 0.5, ..Counts::default() },
+        assignment: Assignment { partitions: vec![0, 3], rebalances: 2, last_rebalance_ms: Some(9) },
         age_s: 0.0,
     };
     for (id, version) in [("a", 1), ("b", 2), ("a", 5)] {

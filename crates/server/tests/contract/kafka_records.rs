@@ -11,7 +11,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use crate::event_log::{assert_consecutive, drive};
 use crate::kafka::open_log;
 use crate::services::{address, fresh_name};
-use evs_server::ports::event_log::LogSignal;
+use evs_server::ports::event_log::{
+    HEADER_BYTES_MAX, HEADER_NAME_MAX, HEADERS_MAX, Header as Told, Headers, LogSignal,
+};
 
 const DATA: &[u8] = br#"{ "user_id" : "a","n":1.00 , "text":"\u00e4" }"#;
 const STRUCTURED: &[u8] = br#"{"specversion":"1.0","id":"7","source":"/shop","type":"purchase","datacontenttype":"application/json","data":{"user_id":"a"}}"#;
@@ -108,7 +110,15 @@ async fn records_of_any_producer_are_read_as_they_are_and_the_others_put_aside()
         .map(|(offset, foreign)| (offset, Bytes::from(foreign.value.clone().unwrap())))
         .collect();
     assert_eq!(read, wanted);
+    assert!(
+        batches.iter().flat_map(|batch| &batch.events).all(|logged| logged.headers.is_none()),
+        "nobody matches by them"
+    );
     let paged = log.read(Partition(0), Offset(0), 100, usize::MAX).await.unwrap();
+    let told: Vec<_> = paged.events.iter().filter_map(|logged| logged.headers.as_deref()).collect();
+    let wanted: Vec<_> = records.iter().filter(|foreign| !foreign.headers.is_empty()).map(told_of).collect();
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().zip(&wanted).all(|(told, wanted)| **told == *wanted), "{told:?}");
     assert_eq!(paged.events.iter().map(|logged| logged.offset.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4, end - 1]);
 
     let mut letters = log.dead_letters(0, 100).await.unwrap();
@@ -136,6 +146,34 @@ async fn a_record_that_the_dead_letter_topic_does_not_take_does_not_stop_the_par
     let letters = log.dead_letters(0, 10).await.unwrap();
     assert_eq!((letters.len(), letters[0].position.offset, letters[0].payload.len()), (1, Offset(0), 0));
     assert!(letters[0].detail.contains("200000 bytes are more than the dead-letter topic takes"), "{letters:?}");
+}
+
+/// The headers of a record as an operator is told them.
+fn told_of(foreign: &Foreign) -> Headers {
+    let header = |(name, value): &(&str, Option<&'static [u8]>)| Told {
+        name: (*name).to_owned(),
+        value: value.map(Bytes::from_static),
+        len: value.map_or(0, <[u8]>::len),
+    };
+    Headers { headers: foreign.headers.iter().map(header).collect(), left_out: 0 }
+}
+
+#[tokio::test]
+async fn headers_are_told_within_bounds() {
+    let topic = fresh_name();
+    let log = open_log(&topic, KafkaOptions { partitions: Some(1), ..KafkaOptions::default() }).await;
+    let name: &'static str = "n".repeat(HEADER_NAME_MAX + 1).leak();
+    let value: &'static [u8] = vec![b'v'; HEADER_BYTES_MAX + 1].leak();
+    let headers = vec![(name, Some(value)); HEADERS_MAX + 5].leak();
+    write(&topic, &[Foreign { headers, ..foreign(DATA) }]).await;
+    let read = log.read(Partition(0), Offset(0), 1, 1).await.unwrap();
+    let told = read.events[0].headers.as_deref().unwrap();
+    assert_eq!((told.headers.len(), told.left_out), (HEADERS_MAX, 5));
+    for header in &told.headers {
+        let value = header.value.as_ref().unwrap();
+        assert_eq!((header.name.len(), value.len()), (HEADER_NAME_MAX, HEADER_BYTES_MAX));
+        assert_eq!(header.len, HEADER_BYTES_MAX + 1);
+    }
 }
 
 async fn make_small_topic(name: &str) {

@@ -89,3 +89,17 @@ async fn a_queue_left_by_half_a_deletion_is_swept() {
     assert!(!removed(stays.slot).await);
     installation.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_the_operators_log_misses_nothing_of_a_new_life() {
+    let installation = Installation::start(|_| {}).await;
+    installation.filter("user").await;
+    let last = installation.client.log(None).await.unwrap().items.last().unwrap().id;
+    let installation = Installation::start_in(installation.stop().await, |_| {}).await;
+    let started = async || {
+        let entries = installation.client.log(Some(last)).await.unwrap().items;
+        entries.iter().any(|entry| entry.kind == "started")
+    };
+    until("the new life is told after the old one", started).await;
+    installation.stop().await;
+}

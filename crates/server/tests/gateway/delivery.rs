@@ -162,6 +162,12 @@ async fn an_observer_begins_at_the_end_and_moves_nothing() {
     all.ack(4).await;
     assert!(matches!(all.frame().await, ServerFrame::Error { .. }));
     assert_eq!(bed.acked(&user).await, 0);
+    let attached = bed.app.readers.attached();
+    assert_eq!((attached.connections(), attached.presence(user.shard, user.slot)), (2, None), "nobody reads it");
+    assert!(attached.present(user.shard).is_empty());
+    let mut reader = bed.connect("/ws/user_1").await;
+    reader.welcome().await;
+    assert_eq!(bed.app.readers.attached().presence(user.shard, user.slot).unwrap().connections, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,11 @@
 //! Kafka away at the start, and restarted under clients that stay.
 
+use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::json;
 
-use crate::bed::{Bed, client, follow, fresh_name, http, publish, receive, subscribe, until};
+use crate::bed::{Bed, DEADLINE, address, client, follow, fresh_name, http, publish, receive, subscribe, until};
 use crate::own::Own;
 
 #[tokio::test]
@@ -44,4 +47,29 @@ async fn kafka_may_come_later_and_go_for_a_while() {
         numbers.sort_unstable();
     }
     assert_eq!(numbers, (50..100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_operator_sees_the_headers_of_a_record() {
+    let (mut bed, topic) = (Bed::new().await, fresh_name());
+    bed.set("EVS_EVENT_LOG", format!("kafka://{}/{topic}?partitions=1", address("EVS_TEST_KAFKA")));
+    let api = bed.start("api").await;
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", address("EVS_TEST_KAFKA")).create().unwrap();
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "content-type", value: Some("application/json") })
+        .insert(Header { key: "signature", value: Some(&[0xfe_u8, 0x00][..]) })
+        .insert(Header::<&str> { key: "empty", value: None });
+    let record: FutureRecord<'_, str, str> = FutureRecord::to(&topic).payload("{\"n\":1}").headers(headers);
+    producer.send(record, DEADLINE).await.unwrap();
+    let wanted = json!([
+        { "name": "content-type", "value": "application/json" },
+        { "name": "signature", "value_base64": "/gA=" },
+        { "name": "empty" }
+    ]);
+    for path in ["/events/0:0", "/events?from=0:0"] {
+        let (_, body) = api.get(path).await.unwrap();
+        let event = body["items"].get(0).unwrap_or(&body);
+        assert_eq!((&event["headers"], &event["data"]), (&wanted, &json!({ "n": 1 })), "{path}");
+    }
 }

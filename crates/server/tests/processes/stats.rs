@@ -78,3 +78,66 @@ async fn a_process_that_died_is_no_longer_shown() {
     gateway.child.kill().await.unwrap();
     until("one is left", async || shown().await == 1).await;
 }
+
+#[tokio::test]
+async fn whose_partitions_are_and_how_they_move_is_told() {
+    let bed = Bed::new().await;
+    let (api, first) = tokio::join!(bed.start("api"), bed.start("matcher"));
+    let client = client(&api, &api);
+    let mut stats = Stats::default();
+    let name = first.instance().await;
+    until("the only matcher has both partitions", async || {
+        stats = client.stats().await.unwrap();
+        owners(&stats) == [Some(&*name), Some(&*name)]
+    })
+    .await;
+    let of = |stats: &Stats, id: &str| stats.instances.iter().find(|it| it.id == id).unwrap().clone();
+    let (before, other) = (of(&stats, &name), of(&stats, &api.instance().await));
+    assert_eq!((&before.partitions[..], before.rebalances), (&[0, 1][..], 1));
+    assert!(before.last_rebalance_ms.unwrap() <= stats.time_ms);
+    assert_eq!((&other.partitions[..], other.rebalances, other.last_rebalance_ms), (&[][..], 0, None));
+
+    let mut second = bed.start("matcher").await;
+    let newer = second.instance().await;
+    until("they share", async || {
+        stats = client.stats().await.unwrap();
+        let mut owners = owners(&stats);
+        owners.sort_unstable();
+        let mut wanted = [Some(&*name), Some(&*newer)];
+        wanted.sort_unstable();
+        owners == wanted && of(&stats, &name).partitions.len() == 1
+    })
+    .await;
+    let after = of(&stats, &name);
+    assert!(after.rebalances > before.rebalances && after.last_rebalance_ms > before.last_rebalance_ms, "{after:?}");
+    let told = async |wanted: &str| {
+        let entries = client.log(None).await.unwrap().items;
+        entries.iter().any(|entry| entry.kind == "rebalance" && entry.message.contains(wanted))
+    };
+    until("the log of the API's process tells of both", async || {
+        let wanted = format!("matcher {newer} works on partition {}", of(&stats, &newer).partitions[0]);
+        told(&wanted).await && told(&format!("matcher {name} works on partition {}", after.partitions[0])).await
+    })
+    .await;
+    let metrics = crate::bed::http().get(format!("{}/metrics", first.url)).send().await.unwrap().text().await.unwrap();
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    assert!(value("evs_rebalances_total ") >= 2.0 && value("evs_partitions ") >= 1.0, "{metrics}");
+    assert_eq!(value("evs_last_rebalance_timestamp_seconds "), (after.last_rebalance_ms.unwrap() / 1000) as f64);
+
+    second.child.kill().await.unwrap();
+    until("the first has both again", async || {
+        stats = client.stats().await.unwrap();
+        owners(&stats) == [Some(&*name), Some(&*name)]
+    })
+    .await;
+    let gone = format!("matcher {newer} reports no more; it worked on partition ");
+    until("the log tells who is gone", async || told(&gone).await).await;
+}
+
+/// By partition.
+fn owners(stats: &Stats) -> Vec<Option<&str>> {
+    stats.partitions.iter().map(|partition| partition.owner.as_deref()).collect()
+}

@@ -17,7 +17,14 @@ async fn numbers_and_the_log_are_followed() {
         (&stats["events_in_total"], &stats["filters"], &stats["subscribers"]),
         (&json!(2), &json!(1), &json!(1))
     );
-    assert_eq!(stats["partitions"], json!([{ "partition": 0, "low": 0, "high": 2, "matched": 2, "lag": 0 }]));
+    let own = server.get("/version").await.body["instance"].clone();
+    let stats = server.until("/stats", |stats| stats["partitions"][0]["owner"] == own).await;
+    assert_eq!(
+        stats["partitions"],
+        json!([{ "partition": 0, "low": 0, "high": 2, "matched": 2, "lag": 0, "owner": own }])
+    );
+    // An embedded log has no group.
+    assert_eq!((&stats["instances"][0]["partitions"], &stats["instances"][0]["rebalances"]), (&json!([0]), &json!(0)));
     assert_eq!(stats["mode"], "embedded");
     // An instance says that its readers are not there yet while it starts.
     server.until("/stats", |stats| stats["instances"][0]["healthy"] == true).await;

@@ -58,6 +58,13 @@ async fn a_trace_goes_from_the_post_to_the_socket() {
         seen += u64::from(stream.next().await.expect("the stream goes on").name == "event");
     }
     drop(stream);
+    let logged = server.get("/events?from=0:0").await.body;
+    assert!(logged["items"][0].get("headers").is_none(), "{logged}");
+    for at in [1, 2] {
+        let headers = &logged["items"][at]["headers"];
+        assert_eq!((headers.as_array().unwrap().len(), &headers[0]["name"]), (1, &json!("traceparent")));
+        assert_eq!(headers[0]["value"].as_str().unwrap()[..35], TRACEPARENT[..35], "{headers}");
+    }
     // A server that ends sends what it has.
     server.stop().await;
 

@@ -24,7 +24,7 @@ impl App {
     #[must_use]
     pub fn event_rows(&self) -> Vec<Arc<EventRow>> {
         let find = &self.events.find;
-        let keep = |row: &&Arc<EventRow>| find.matches(&row.event.json);
+        let keep = |row: &&Arc<EventRow>| find.matches_any(row.event.texts());
         match &self.events.held {
             Some(held) => held.rows.iter().filter(keep).cloned().collect(),
             None => self.data().events.rows().iter().filter(keep).cloned().collect(),

@@ -8,7 +8,7 @@ use evs_api::oplog::Level;
 use crate::data::EventRow;
 use crate::find::Find;
 use crate::list::ListCursor;
-use crate::message::{EventsQuery, Sort, SubscribersQuery};
+use crate::message::{EventsQuery, Headers, Sort, SubscribersQuery};
 
 /// The way through pages that only know their next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,17 @@ pub struct EventsView {
     pub marks: BTreeSet<u64>,
     /// The subscriber of the last "why".
     pub why_subscriber: String,
+    pub looked_up: LookedUp,
+}
+
+/// The headers of an event whose stream does not bring them, which a subscriber's does not: the log is asked for those of
+/// the event that is read.
+#[derive(Clone, Debug, Default)]
+pub struct LookedUp {
+    /// One question at a time.
+    pub ask: Option<u64>,
+    pub position: String,
+    pub headers: Option<Arc<Headers>>,
 }
 
 /// Leaving the tail keeps the rows as they are: at thousands of events a second the ring alone would push them out

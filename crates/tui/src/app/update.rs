@@ -14,7 +14,8 @@ pub const SIZE_MIN: (u16, u16) = (40, 10);
 
 impl App {
     pub fn update(&mut self, message: Message) -> Vec<Effect> {
-        let effects = match message {
+        let moves = matches!(message, Message::Key(_) | Message::Mouse(..) | Message::Answer(..));
+        let mut effects = match message {
             Message::Tick(now_ms) => {
                 self.tick(now_ms);
                 return Vec::new();
@@ -47,6 +48,9 @@ impl App {
             self.live.events.ask(&query);
         }
         self.settle();
+        if moves {
+            effects.extend(self.look_up_headers());
+        }
         effects
     }
 
@@ -250,6 +254,10 @@ impl App {
     }
 
     fn answer(&mut self, ask: u64, answer: Result<Answer, Failure>) {
+        if self.events.looked_up.ask == Some(ask) {
+            self.looked_up(answer);
+            return;
+        }
         match &mut self.overlay {
             Some(Overlay::Why(why)) if why.ask == ask => {
                 why.answer = Some(match answer {
@@ -307,7 +315,7 @@ impl App {
             Ok(Answer::Redriven(done)) => self.say(format!("{} redriven", done.replayed)),
             Ok(Answer::Purged) => self.say("deleted"),
             // Their overlay was closed before the answer came.
-            Ok(Answer::Tested(_) | Answer::Explained(_)) => {}
+            Ok(Answer::Tested(_) | Answer::Explained(_) | Answer::Event(_)) => {}
             Err(failure) => self.complain(failure.why),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::message::{DroppedBy, EventsQuery, Incoming, StreamState};
 
-/// Most bytes of event text that are kept, whatever the number of rows.
+/// Most bytes of events and their headers that are kept, whatever the number of rows.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Clone, Debug)]
@@ -64,11 +64,11 @@ impl EventRing {
         }
         for event in events {
             self.arrived += 1;
-            self.bytes += event.json.len();
+            self.bytes += event.size_bytes();
             self.rows.push_back(Arc::new(EventRow { n: self.arrived, event }));
             while self.rows.len() > self.rows_max || (self.bytes > BYTES_MAX && self.rows.len() > 1) {
                 if let Some(old) = self.rows.pop_front() {
-                    self.bytes -= old.event.json.len();
+                    self.bytes -= old.event.size_bytes();
                 }
             }
         }
@@ -102,6 +102,8 @@ impl EventRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Headers;
+    use evs_api::events::EventHeader;
 
     fn event(json: &str) -> Incoming {
         Incoming { json: json.into(), ..Incoming::default() }
@@ -117,6 +119,10 @@ mod tests {
         ring.push(&query, vec![event(&big), event(&big)]);
         assert_eq!(ring.rows().len(), 1);
         assert!(ring.bytes() <= BYTES_MAX);
+        let header = EventHeader { value: Some("x".repeat(BYTES_MAX / 2)), ..EventHeader::default() };
+        let headers = Some(Arc::new(Headers { headers: vec![header], left_out: 0 }));
+        ring.push(&query, vec![Incoming { headers, ..event("{}") }]);
+        assert_eq!(ring.rows().len(), 1, "headers count");
     }
 
     #[test]

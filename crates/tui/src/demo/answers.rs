@@ -1,6 +1,7 @@
 //! How the demo answers requests: filters are really made, tried and explained.
 
 use evs_api::dead_letters::ReplayResponse;
+use evs_api::events::LoggedEvent;
 use evs_api::explain::{Clause, Explanation, FilterExplanation, Step};
 use evs_api::filters::{
     Filter as ApiFilter, FilterActivity, FilterFields, FilterSpec, FilterStatus, Sample, TestRequest, TestResponse,
@@ -57,6 +58,7 @@ impl World {
                 Ok(Answer::FilterDeleted(id))
             }
             Ask::TestFilter(request) => self.test(request).map(|response| Answer::Tested(Box::new(response))),
+            Ask::Event(position) => Ok(Answer::Event(self.event_at(&position).map(Box::new))),
             Ask::Explain { subscriber, event } => self.explain(&subscriber, &event),
             Ask::Redrive(ids) => {
                 let before = self.dead.len();
@@ -118,6 +120,13 @@ impl World {
             warning: None,
             samples,
         })
+    }
+
+    fn event_at(&self, position: &str) -> Option<LoggedEvent> {
+        let recent = self.recent.iter().find(|recent| recent.position == position)?;
+        let data = serde_json::value::RawValue::from_string(recent.json.to_string()).ok()?;
+        let headers = self.headers().headers.clone();
+        Some(LoggedEvent { position: position.into(), time_ms: recent.time_ms, data, headers, headers_left_out: 0 })
     }
 
     fn explain(&self, subscriber: &str, event: &str) -> Result<Answer, Failure> {

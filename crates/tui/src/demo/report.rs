@@ -6,7 +6,7 @@ use evs_api::stats::{IndexStats, InstanceStats, Latency, PartitionStats, ShardSt
 use evs_api::subscribers::{Consumer, Subscriber, SubscriberDetail, SubscriberState};
 
 use super::cast::{Actor, Habit};
-use super::{PARTITIONS, World, page};
+use super::{MATCHERS, MOVED_S, PARTITIONS, ROUND_S, World, page};
 use crate::format::age_ms;
 use crate::message::{Sort, SubscribersQuery};
 
@@ -55,6 +55,9 @@ impl World {
             connections: conns.into(),
             uptime_s: 86_400.0 + t,
             age_s: if sick { 4.2 } else { 0.4 },
+            partitions: self.assigned(id),
+            rebalances: if role == "matcher" { self.moves(t) } else { 0 },
+            last_rebalance_ms: (role == "matcher").then(|| self.last_move_ms(t)),
         };
         let stats = Stats {
             time_ms: self.now_ms,
@@ -104,7 +107,38 @@ impl World {
         let high = self.offsets[usize::try_from(partition).unwrap_or(0)];
         let wave = (12.0 + 10.0 * (t / 9.0 + partition as f64).sin()) as u64;
         let lag = if partition == 4 && self.is_gateway_down() { 1_800 } else { wave };
-        PartitionStats { partition: partition as u32, low: high - high.min(2_000_000), high, matched: high - lag, lag }
+        let partition = partition as u32;
+        let owner = MATCHERS.into_iter().find(|id| self.assigned(id).contains(&partition)).map(str::to_owned);
+        PartitionStats { partition, low: high - high.min(2_000_000), high, matched: high - lag, lag, owner }
+    }
+
+    /// Partitions of a matcher: the last one goes over for a while and comes back.
+    pub(super) fn assigned(&self, id: &str) -> Vec<u32> {
+        let all = 0..PARTITIONS as u32;
+        let half = PARTITIONS as u32 / 2 + u32::from(self.is_moved());
+        match MATCHERS.into_iter().position(|matcher| matcher == id) {
+            Some(0) => all.take(half as usize).collect(),
+            Some(_) => all.skip(half as usize).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// How often partitions moved: once at the start, then twice in a round.
+    fn moves(&self, t: f64) -> u64 {
+        let in_round = t % ROUND_S;
+        1 + 2 * (t / ROUND_S) as u64 + u64::from(in_round >= MOVED_S.0) + u64::from(in_round >= MOVED_S.1)
+    }
+
+    fn last_move_ms(&self, t: f64) -> i64 {
+        let (round, in_round) = ((t / ROUND_S).floor() * ROUND_S, t % ROUND_S);
+        let at_s = match in_round {
+            s if s >= MOVED_S.1 => round + MOVED_S.1,
+            s if s >= MOVED_S.0 => round + MOVED_S.0,
+            _ if round > 0.0 => round - ROUND_S + MOVED_S.1,
+            // Before the demo began.
+            _ => -7_200.0,
+        };
+        self.start_ms + (at_s * 1000.0) as i64
     }
 
     fn shard(&self, shard: u16) -> ShardStats {

@@ -10,6 +10,8 @@ use crate::message::{EventsQuery, Incoming};
 /// More than a screen's ring holds is not worth keeping: at 5,000 events a second the loop takes a few hundred at a
 /// time, and only a loop that stalls for a second fills it.
 pub const MAILBOX_MAX: usize = 5_000;
+/// The same for large events: a terminal that takes no output stalls the loop for as long as it likes.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Mailbox {
@@ -21,6 +23,7 @@ pub struct Mailbox {
 struct Inner {
     query: EventsQuery,
     events: VecDeque<Incoming>,
+    bytes: usize,
     dropped: u64,
     dropped_by_server: u64,
 }
@@ -47,11 +50,13 @@ impl Mailbox {
         if inner.query != *query {
             return;
         }
-        if inner.events.len() >= MAILBOX_MAX {
-            inner.events.pop_front();
+        inner.bytes += event.size_bytes();
+        inner.events.push_back(event);
+        while inner.events.len() > MAILBOX_MAX || (inner.bytes > BYTES_MAX && inner.events.len() > 1) {
+            let Some(oldest) = inner.events.pop_front() else { break };
+            inner.bytes -= oldest.size_bytes();
             inner.dropped += 1;
         }
-        inner.events.push_back(event);
         drop(inner);
         self.arrived.notify_one();
     }
@@ -71,6 +76,7 @@ impl Mailbox {
         if inner.events.is_empty() && inner.dropped == 0 && inner.dropped_by_server == 0 {
             return None;
         }
+        inner.bytes = 0;
         Some(Taken {
             query: inner.query.clone(),
             events: std::mem::take(&mut inner.events).into(),
@@ -109,6 +115,13 @@ mod tests {
         assert_eq!((taken.dropped, taken.events.len()), (7, MAILBOX_MAX));
         assert_eq!(taken.events[0].seq, Some(7));
         assert!(mailbox.take().is_none());
+        // Two that are together more than it may hold, and a third: each drives out the one before it.
+        let large = Incoming { json: "x".repeat(BYTES_MAX / 2 + 1).into(), ..event(0) };
+        for _ in 0..3 {
+            mailbox.put(&query, large.clone());
+        }
+        let taken = mailbox.take().unwrap();
+        assert_eq!((taken.dropped, taken.events.len()), (2, 1));
     }
 
     #[test]

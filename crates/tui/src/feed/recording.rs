@@ -106,7 +106,10 @@ fn raw(event: &Incoming) -> Option<Box<RawValue>> {
     let data = RawValue::from_string(event.json.to_string()).ok()?;
     match &event.position {
         Some(position) => {
-            let logged = LoggedEvent { position: position.clone(), time_ms: event.time_ms, data };
+            let (headers, headers_left_out) =
+                event.headers.as_ref().map(|it| (it.headers.clone(), it.left_out)).unwrap_or_default();
+            let logged =
+                LoggedEvent { position: position.clone(), time_ms: event.time_ms, data, headers, headers_left_out };
             serde_json::value::to_raw_value(&logged).ok()
         }
         None => Some(data),

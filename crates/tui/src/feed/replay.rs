@@ -205,12 +205,7 @@ fn only<T: Clone>(page: &Page<T>) -> Page<T> {
 /// A line of `GET /events` has its place and time around the event.
 fn incoming(event: &RawValue) -> Incoming {
     match serde_json::from_str::<evs_api::events::LoggedEvent>(event.get()) {
-        Ok(logged) => Incoming {
-            position: Some(logged.position),
-            time_ms: logged.time_ms,
-            json: logged.data.get().into(),
-            ..Incoming::default()
-        },
+        Ok(logged) => logged.into(),
         Err(_) => Incoming { time_ms: clock::now_ms(), json: event.get().into(), ..Incoming::default() },
     }
 }

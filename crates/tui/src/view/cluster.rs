@@ -36,11 +36,13 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     }
 }
 
-const INSTANCES: [Column; 7] = [
+const INSTANCES: [Column; 9] = [
     column("health", 6, 0),
     column("instance", 8, 0).grows(),
     column("roles", 12, 1).grows(),
     column("filters", 9, 2).right(),
+    column("partitions", 10, 6),
+    column("moved", 8, 7).right(),
     column("conns", 6, 3).right(),
     column("up", 6, 5).right(),
     column("seen", 5, 4).right(),
@@ -85,8 +87,19 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
                 (Role::Warn, format!("v{} -{}", i.filter_version, newest - i.filter_version))
             }
             3 => (Role::Text, format!("v{}", i.filter_version)),
-            4 => (Role::Text, format::short_count(i.connections)),
-            5 => (Role::Muted, format::seconds(i.uptime_s)),
+            4 => (Role::Text, format::runs(&i.partitions)),
+            5 => match i.last_rebalance_ms {
+                Some(at_ms) => {
+                    let s = format::age_ms(app.now_ms, at_ms);
+                    (
+                        if s < FRESH_S { Role::Warn } else { Role::Muted },
+                        format!("{}x {}", i.rebalances, format::seconds(s)),
+                    )
+                }
+                None => (Role::Muted, ui.sym.none.to_owned()),
+            },
+            6 => (Role::Text, format::short_count(i.connections)),
+            7 => (Role::Muted, format::seconds(i.uptime_s)),
             _ if i.age_s > 5.0 => (Role::Warn, format::seconds(i.age_s)),
             _ => (Role::Muted, format::seconds(i.age_s)),
         }
@@ -97,14 +110,18 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
     table::draw(ui, inner, buf, &INSTANCES, None, &rows);
 }
 
-const PARTITIONS: [Column; 6] = [
+const PARTITIONS: [Column; 7] = [
     column("part", 4, 0).right(),
     column("lag", 6, 0).right(),
-    column("", 6, 1).grows(),
-    column("matched", 10, 2).right(),
-    column("high", 10, 3).right(),
-    column("low", 9, 4).right(),
+    column("", 6, 2).grows(),
+    column("matcher", 9, 1),
+    column("matched", 10, 3).right(),
+    column("high", 10, 4).right(),
+    column("low", 9, 5).right(),
 ];
+
+/// A rebalance is news for so long, in seconds.
+const FRESH_S: f64 = 60.0;
 
 /// The row under the cursor of a pane, and the first row that is shown. Only the cluster's own screen has a cursor.
 fn cursor<K: PartialEq + Clone>(
@@ -123,13 +140,19 @@ fn cursor<K: PartialEq + Clone>(
 pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     let stats = ui.app.data().stats.clone().unwrap_or_default();
     let lag: u64 = stats.partitions.iter().map(|p| p.lag).sum();
-    let title = [
+    let mut title = vec![
         (Role::Title, format!("Partitions {} ", stats.partitions.len())),
         (if lag > 1000 { Role::Warn } else { Role::Muted }, format!("lag {}", format::count(lag))),
     ];
+    if let Some(at_ms) = stats.instances.iter().filter_map(|i| i.last_rebalance_ms).max() {
+        let s = format::age_ms(ui.app.now_ms, at_ms);
+        title.push((if s < FRESH_S { Role::Warn } else { Role::Muted }, format!("  moved {} ago", format::seconds(s))));
+    }
+    // An older server does not say who has what.
+    let says = stats.partitions.iter().any(|p| p.owner.is_some());
     let inner = ui.pane(area, buf, pane, &title);
     let most = stats.partitions.iter().map(|p| p.lag).max().unwrap_or(0).max(100);
-    let (bar, empty) = (ui.sym.bar, ui.sym.bar_empty);
+    let (bar, empty, none) = (ui.sym.bar, ui.sym.bar_empty, ui.sym.none);
     let width = table::fit(&PARTITIONS, inner.width).iter().find(|(c, _)| *c == 2).map_or(0, |(_, w)| usize::from(*w));
     let cell = |row: usize, c: usize| {
         let p = &stats.partitions[row];
@@ -138,8 +161,13 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
             0 => (Role::Text, p.partition.to_string()),
             1 => (role, format::short_count(p.lag)),
             2 => (role, gauge(p.lag, most, width, bar, empty)),
-            3 => (Role::Muted, p.matched.to_string()),
-            4 => (Role::Muted, p.high.to_string()),
+            3 => match &p.owner {
+                Some(owner) => (Role::Text, owner.clone()),
+                None if says => (Role::Warn, "nobody".into()),
+                None => (Role::Muted, none.to_owned()),
+            },
+            4 => (Role::Muted, p.matched.to_string()),
+            5 => (Role::Muted, p.high.to_string()),
             _ => (Role::Muted, p.low.to_string()),
         }
     };

@@ -8,6 +8,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use super::subscribers::find_title;
 use super::table::{self, Column, Rows, column};
 use super::ui::Ui;
+use crate::app::events::detail_lines;
 use crate::data::EventRow;
 use crate::format;
 use crate::json;
@@ -192,6 +193,11 @@ fn detail(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     }
     place.extend([(Role::Muted, "  ".into()), (Role::Text, ui.time(event.time_ms))]);
     place.push((Role::Muted, format!("  {}", format::bytes(event.json.len() as u64))));
+    let headers = app.headers_of(event);
+    if let Some(headers) = headers {
+        let n = headers.headers.len() + headers.left_out as usize;
+        place.push((Role::Muted, format!("  {n} header{}", if n == 1 { "" } else { "s" })));
+    }
     head.push(place);
     if !event.filters.is_empty() {
         let ids: Vec<String> = event.filters.iter().map(u32::to_string).collect();
@@ -204,7 +210,7 @@ fn detail(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buffer) {
     }
     let used = u16::try_from(head.len()).unwrap_or(0).min(inner.height);
     let body = Rect { y: inner.y + used, height: inner.height - used, ..inner };
-    let lines = json::pretty(&event.json);
+    let lines = detail_lines(event, headers);
     let last = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(body.height.max(1));
     let top = app.events.detail_scroll.min(last);
     let mut y = 0;

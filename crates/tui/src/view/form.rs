@@ -84,12 +84,12 @@ fn dry_run(ui: &Ui<'_>, form: &FilterForm, area: Rect, buf: &mut Buffer) {
             let rate = ui.rate(response.matched_per_s);
             let share = response.matched as f64 * 100.0 / response.scanned.max(1) as f64;
             let span = format::seconds(response.span_s);
-            let cut = if response.truncated { ", cut at the limit of a scan" } else { "" };
+            let cut = if response.truncated { ", as far as a scan goes" } else { "" };
             let matched = format::count(response.matched);
             let scanned = format::count(response.scanned);
             lines.push(vec![
                 (Role::Title, format!("would match {rate}")),
-                (Role::Text, format!("  {matched} of {scanned} ({share:.1}%) in {span}{cut}")),
+                (Role::Text, format!("  {matched} of {scanned} ({share:.1}%) in {span} of traffic{cut}")),
             ]);
             if !response.canonical.is_empty() {
                 lines.push(vec![(Role::Muted, format!("read as {}", response.canonical))]);

@@ -6,7 +6,8 @@ use ratatui::layout::Rect;
 
 use super::subscribers::find_title;
 use super::table::{self, Column, Rows, column};
-use super::ui::Ui;
+use super::ui::{Ui, wrap};
+use crate::format;
 use crate::message::Topic;
 use crate::theme::Role;
 
@@ -17,6 +18,9 @@ const COLUMNS: [Column; 5] = [
     column("subscriber", 12, 3),
     column("message", 16, 0).grows(),
 ];
+
+/// Which of them is the message.
+const MESSAGE: usize = 4;
 
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let app = ui.app;
@@ -39,7 +43,7 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     if let (Some(failure), false) = (failure, rows.is_empty()) {
         title.push((Role::Bad, format!(" {}", ui.failure(failure))));
     }
-    let inner = ui.pane(area, buf, 0, &title);
+    let mut inner = ui.pane(area, buf, 0, &title);
     if rows.is_empty() {
         let text = match failure {
             Some(failure) => ui.failure(failure),
@@ -51,6 +55,9 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     }
     let list = &app.log.list;
     let selected = rows.iter().position(|e| list.selected == Some(e.id));
+    if let Some(at) = selected {
+        inner.height -= message(ui, inner, buf, &rows[at].message);
+    }
     let offset = list.window(rows.len(), selected, usize::from(inner.height.saturating_sub(1)));
     let this: &Ui<'_> = ui;
     let cell = |row: usize, c: usize| {
@@ -72,4 +79,20 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let mut out = Ui::new(app);
     table::draw(&mut out, inner, buf, &COLUMNS, None, &table_rows);
     ui.take_hits(out);
+}
+
+/// What the chosen entry says, at the bottom, where its column cuts it; answers how many lines that took.
+fn message(ui: &Ui<'_>, area: Rect, buf: &mut Buffer, message: &str) -> u16 {
+    let shown = table::fit(&COLUMNS, area.width);
+    let room = shown.iter().find(|(c, _)| *c == MESSAGE).map_or(0, |(_, width)| usize::from(*width));
+    if format::width(message) <= room || area.height < 5 {
+        return 0;
+    }
+    let lines = wrap(message, usize::from(area.width));
+    let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).min(area.height / 3);
+    let bottom = Rect { y: area.bottom() - height, height, ..area };
+    for (y, line) in (0..height).zip(lines) {
+        ui.put(bottom, y, buf, &[(Role::Muted, line)]);
+    }
+    height
 }

@@ -122,6 +122,13 @@ fn counters(ui: &Ui<'_>) -> Vec<(Role, String)> {
 
 /// Pairs of label and value, broken between pairs.
 fn put_wrapped(ui: &Ui<'_>, area: Rect, buf: &mut Buffer, pieces: &[(Role, String)]) {
+    // Blanks at the end of a line that is full would show as a cut, which makes another number of the last one.
+    let mut put = |row, mut line: Vec<(Role, String)>| {
+        if let Some((_, last)) = line.last_mut() {
+            last.truncate(last.trim_end().len());
+        }
+        ui.put(area, row, buf, &line);
+    };
     let mut row = 0;
     let mut line: Vec<(Role, String)> = Vec::new();
     let mut used = 0;
@@ -129,15 +136,14 @@ fn put_wrapped(ui: &Ui<'_>, area: Rect, buf: &mut Buffer, pieces: &[(Role, Strin
         let width: usize = pair.iter().map(|(_, t)| format::width(t)).sum();
         let seen: usize = pair.iter().map(|(_, t)| format::width(t.trim_end())).sum();
         if used + seen > usize::from(area.width) && !line.is_empty() {
-            ui.put(area, row, buf, &line);
-            line.clear();
+            put(row, std::mem::take(&mut line));
             used = 0;
             row += 1;
         }
         used += width;
         line.extend(pair.iter().cloned());
     }
-    ui.put(area, row, buf, &line);
+    put(row, line);
 }
 
 /// Before the first report: what it waits for, and what to try.

@@ -11,7 +11,7 @@ use crate::server::{Server, beside};
 
 #[test]
 fn from_one_server_to_another_and_back() {
-    let (one, two) = (Server::start("127.0.0.1:0", "127.0.0.1:0"), Server::start("127.0.0.1:0", "127.0.0.1:0"));
+    let (one, two) = (Server::start(), Server::start());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     let context = |name: &str, server: &Server| {
@@ -73,7 +73,7 @@ fn first_line(command: &str, path: &str) -> String {
 
 #[test]
 fn the_commands_for_a_shell_are_taken_by_evs_and_by_the_server() {
-    let server = Server::start("127.0.0.1:0", "127.0.0.1:0");
+    let server = Server::start();
     let folder = beside("evs").parent().unwrap().to_owned();
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let settings = Settings {

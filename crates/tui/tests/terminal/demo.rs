@@ -1,12 +1,13 @@
 //! The demo: every view, sizes, keys, signals; and the terminal as it was afterwards.
 
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use crate::pty::{Pty, binary};
 
 #[test]
 fn a_walk_through_the_demo() {
-    let mut pty = Pty::start(&binary(), &["--demo", "--no-persist"], &[], (120, 40));
+    let mut pty = Pty::dashboard(&["--demo", "--no-persist"], (120, 40));
     pty.until("the overview", |s| s.contains("Throughput in") && s.contains("connected"));
     for (key, title) in [
         ("2", "by lag_events"),
@@ -53,7 +54,7 @@ fn a_walk_through_the_demo() {
 
 #[test]
 fn without_a_server_the_first_picture_says_so_and_counts_down() {
-    let mut pty = Pty::start(&binary(), &["--server", "http://127.0.0.1:9", "--no-persist"], &[], (100, 30));
+    let mut pty = Pty::dashboard(&["--server", "http://127.0.0.1:9", "--no-persist"], (100, 30));
     pty.until("the first picture", |s| s.contains("1 Overview"));
     pty.until("the countdown", |s| {
         s.contains("retrying in") && s.contains("attempt 2") && s.contains("Is the server running?")
@@ -66,7 +67,7 @@ fn without_a_server_the_first_picture_says_so_and_counts_down() {
 #[test]
 fn signals_end_it_and_restore_the_terminal() {
     for (signal, code) in [(rustix::process::Signal::TERM, 143), (rustix::process::Signal::HUP, 129)] {
-        let mut pty = Pty::start(&binary(), &["--demo", "--no-persist"], &[], (80, 24));
+        let mut pty = Pty::dashboard(&["--demo", "--no-persist"], (80, 24));
         pty.until("the overview", |s| s.contains("Throughput in"));
         pty.kill(signal);
         assert_eq!(pty.exit_code(), code);
@@ -76,7 +77,7 @@ fn signals_end_it_and_restore_the_terminal() {
 
 #[test]
 fn a_panic_restores_the_terminal_before_it_is_printed() {
-    let mut pty = Pty::start(&binary(), &["--demo", "--no-persist", "--panic"], &[], (80, 24));
+    let mut pty = Pty::dashboard(&["--demo", "--no-persist", "--panic"], (80, 24));
     pty.until("the panic", |s| s.contains("on purpose"));
     assert_ne!(pty.exit_code(), 0);
     pty.assert_restored();
@@ -122,4 +123,24 @@ fn without_a_terminal_it_says_what_to_use_instead() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("evs top --once"));
     let output = Command::new(binary()).arg("--print-keys").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("# Keys of evs-tui"));
+}
+
+#[test]
+fn with_reduced_motion_data_moves_the_picture_once_a_second_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("evs")).unwrap();
+    std::fs::write(folder.path().join("evs/tui.toml"), "reduced_motion = true\n").unwrap();
+    let started = Instant::now();
+    let variables = [("XDG_CONFIG_HOME", folder.path().to_str().unwrap())];
+    let mut pty = Pty::start(&binary(), &["--demo", "--no-persist"], &variables, (100, 30));
+    pty.press("3");
+    pty.until("events, hundreds a second", |s| s.contains("Events all") && s.contains("page_view"));
+    let wanted = pty.pictures() + 5;
+    pty.until("five pictures more", |_| pty.pictures() >= wanted);
+    // The first and that of the key, and then one a second; however slow the machine is, there are no more.
+    let pictures = pty.pictures();
+    let seconds = started.elapsed().as_secs() as usize;
+    assert!(pictures <= 3 + seconds, "{pictures} pictures in {seconds} seconds");
+    pty.press("q");
+    assert_eq!(pty.exit_code(), 0);
 }

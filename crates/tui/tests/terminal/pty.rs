@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ pub(crate) struct Pty {
 struct Shown {
     /// The screen, and whether the program has ended.
     parser: Mutex<(vt100::Parser, bool)>,
+    pictures: AtomicUsize,
     changed: Condvar,
 }
 
@@ -38,6 +40,11 @@ fn size((cols, rows): (u16, u16)) -> PtySize {
 }
 
 impl Pty {
+    /// The dashboard, with nothing of the place that it runs in.
+    pub(crate) fn dashboard(arguments: &[&str], at: (u16, u16)) -> Self {
+        Self::start(&binary(), arguments, &[], at)
+    }
+
     pub(crate) fn start(program: &Path, arguments: &[&str], variables: &[(&str, &str)], at: (u16, u16)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let pair = native_pty_system().openpty(size(at)).unwrap();
@@ -58,8 +65,11 @@ impl Pty {
         }
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
-        let shown =
-            Arc::new(Shown { parser: Mutex::new((vt100::Parser::new(at.1, at.0, 0), false)), changed: Condvar::new() });
+        let shown = Arc::new(Shown {
+            parser: Mutex::new((vt100::Parser::new(at.1, at.0, 0), false)),
+            pictures: AtomicUsize::new(0),
+            changed: Condvar::new(),
+        });
         let mut output = pair.master.try_clone_reader().unwrap();
         let theirs = shown.clone();
         std::thread::spawn(move || {
@@ -75,6 +85,8 @@ impl Pty {
                     continue;
                 }
                 let mut parser = theirs.parser.lock().unwrap();
+                let pictures = waiting.windows(BEGIN.len()).filter(|w| *w == BEGIN).count();
+                theirs.pictures.fetch_add(pictures, Ordering::Relaxed);
                 parser.0.process(&std::mem::take(&mut waiting));
                 parser.1 = n == 0;
                 theirs.changed.notify_all();
@@ -115,6 +127,11 @@ impl Pty {
             assert!(!left.is_zero() && !parser.1, "no {what} on the screen:\n{text}");
             parser = self.shown.changed.wait_timeout(parser, left).unwrap().0;
         }
+    }
+
+    /// Pictures that it has drawn and that were seen.
+    pub(crate) fn pictures(&self) -> usize {
+        self.shown.pictures.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_alternate(&self) -> bool {

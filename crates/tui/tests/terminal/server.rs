@@ -14,7 +14,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(api: &str, gateway: &str) -> Self {
+    pub(crate) fn start() -> Self {
+        Self::at("127.0.0.1:0", "127.0.0.1:0")
+    }
+
+    fn at(api: &str, gateway: &str) -> Self {
         let mut child = Command::new(beside("evs-server"))
             .args(["demo", "--plain", "--rate", "200", "--api-addr", api, "--gateway-addr", gateway])
             .args(["--matcher-addr", "127.0.0.1:0"])
@@ -57,9 +61,9 @@ pub(crate) fn beside(name: &str) -> PathBuf {
 
 #[test]
 fn a_walk_through_a_server() {
-    let server = Server::start("127.0.0.1:0", "127.0.0.1:0");
+    let server = Server::start();
     let arguments = ["--server", &server.api, "--gateway", &server.gateway, "--no-persist"];
-    let mut pty = Pty::start(&binary(), &arguments, &[], (120, 40));
+    let mut pty = Pty::dashboard(&arguments, (120, 40));
     pty.until("reports", |s| s.contains("connected") && s.contains("Throughput in") && s.contains("embedded"));
     pty.press("2");
     pty.until("the subscribers", |s| s.contains("fraud-desk") && s.contains("user_1") && s.contains("growth"));
@@ -109,8 +113,11 @@ fn a_walk_through_a_server() {
     drop(server);
     pty.until("the loss", |s| s.contains("retrying in") && s.contains("Throughput in"));
     let addr = |url: &str| url.trim_start_matches("http://").to_owned();
-    let server = Server::start(&addr(&api), &addr(&gateway));
+    let server = Server::at(&addr(&api), &addr(&gateway));
     pty.until("it is back", |s| s.contains("connected") && !s.contains("retrying"));
+    // The log of the old life was read to its end; the new one begins with a start of its own.
+    pty.press("5");
+    pty.until("both starts in the log", |s| s.matches(" started ").count() == 2);
     pty.press("q");
     assert_eq!(pty.exit_code(), 0);
     pty.assert_restored();

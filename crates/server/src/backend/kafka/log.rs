@@ -87,7 +87,8 @@ impl EventLog for KafkaLog {
             let mut cut = None;
             let next = scan(reader, &shared.topic, partition, from.0.max(low), high, |message| {
                 // What cannot be read was put aside by the matcher that came by.
-                let Ok(logged) = record::read(message) else { return true };
+                let Ok(mut logged) = record::read(message) else { return true };
+                logged.headers = record::headers(message);
                 bytes += logged.event.bytes().len();
                 if !events.is_empty() && bytes > bytes_max {
                     cut = Some(message.offset().max(0).unsigned_abs());

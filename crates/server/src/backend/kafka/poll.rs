@@ -63,6 +63,10 @@ impl ConsumerContext for Context {
         let partitions: Vec<Partition> =
             list.elements().iter().map(|element| partition_of(element.partition())).collect();
         let nothing = TopicPartitionList::new();
+        // A round that changes nothing here has an empty list.
+        if !partitions.is_empty() {
+            self.mailbox.signal(LogSignal::Rebalanced);
+        }
         match event {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 tracing::info!(?partitions, "the group gives partitions");

@@ -1,5 +1,7 @@
 //! Records of any producer read as events, and dead letters as records.
 
+use std::panic::AssertUnwindSafe;
+
 use bytes::Bytes;
 use evs_core::trace::TRACEPARENT;
 use evs_core::{Event, Offset, Position, Trace};
@@ -7,7 +9,7 @@ use rdkafka::Message;
 use rdkafka::message::{Header, Headers, OwnedHeaders};
 
 use super::partition_of;
-use crate::ports::event_log::{DeadLetter, LoggedEvent};
+use crate::ports::event_log::{self, DeadLetter, HEADER_BYTES_MAX, HEADER_NAME_MAX, HEADERS_MAX, LoggedEvent};
 
 const REASON: &str = "evs-reason";
 const DETAIL: &str = "evs-detail";
@@ -39,15 +41,41 @@ pub(super) fn read(record: &impl Message) -> Result<LoggedEvent, DeadLetter> {
         return Err(letter("no_value", "the record has no value".to_owned(), payload));
     }
     match Event::parse(payload.clone()) {
-        Ok(event) => Ok(LoggedEvent { offset: offset_of(record), time_ms, event: event.with_trace(trace(record)) }),
+        Ok(event) => {
+            let event = event.with_trace(trace(record));
+            Ok(LoggedEvent { offset: offset_of(record), time_ms, event, headers: None })
+        }
         Err(error) => Err(letter(error.code(), error.to_string(), payload)),
     }
 }
 
+/// A header by its number. `None`: there is none, or its name is no UTF-8, which the client library answers by a panic;
+/// a record must not be able to end the thread that reads it.
+fn header(headers: &impl Headers, number: usize) -> Option<Header<'_, &[u8]>> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| headers.try_get(number))).ok().flatten()
+}
+
 /// The trace that the record's producer gave it.
 fn trace(record: &impl Message) -> Option<Trace> {
-    let header = record.headers()?.iter().find(|header| header.key.eq_ignore_ascii_case(TRACEPARENT))?;
+    let headers = record.headers()?;
+    let mut all = (0..headers.count()).filter_map(|number| header(headers, number));
+    let header = all.find(|header| header.key.eq_ignore_ascii_case(TRACEPARENT))?;
     std::str::from_utf8(header.value?).ok()?.parse().ok()
+}
+
+/// The headers as an operator is shown them, within their bounds.
+pub(super) fn headers(record: &impl Message) -> Option<Box<event_log::Headers>> {
+    let headers = record.headers()?;
+    let told = (0..headers.count().min(HEADERS_MAX)).filter_map(|number| header(headers, number));
+    let headers_told: Vec<event_log::Header> = told
+        .map(|Header { key, value }| event_log::Header {
+            name: key.chars().take(HEADER_NAME_MAX).collect(),
+            value: value.map(|value| Bytes::copy_from_slice(&value[..value.len().min(HEADER_BYTES_MAX)])),
+            len: value.map_or(0, <[u8]>::len),
+        })
+        .collect();
+    let left_out = u32::try_from(headers.count() - headers_told.len()).unwrap_or(u32::MAX);
+    Some(Box::new(event_log::Headers { headers: headers_told, left_out }))
 }
 
 pub(super) fn trace_header(trace: Trace) -> OwnedHeaders {

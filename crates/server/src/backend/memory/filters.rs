@@ -214,6 +214,12 @@ impl FilterStore for MemoryFilters {
         Ok(later.take(max).cloned().collect())
     }
 
+    async fn at_slots(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<(Slot, SubscriberId)>> {
+        let inner = self.lock();
+        let there = inner.subscribers.values().filter(|record| record.shard == shard && slots.contains(&record.slot));
+        Ok(there.map(|record| (record.slot, record.id.clone())).collect())
+    }
+
     async fn version(&self) -> PortResult<FilterVersion> {
         Ok(FilterVersion(self.lock().version))
     }

@@ -127,7 +127,7 @@ impl EventLog for MemoryLog {
             let index = partition_of(&event, count);
             let stored = &mut inner.partitions[index];
             let offset = Offset(stored.high());
-            stored.events.push(LoggedEvent { offset, time_ms, event });
+            stored.events.push(LoggedEvent { offset, time_ms, event, headers: None });
             positions.push(Position { partition: Partition(index as u32), offset });
         }
         drop(inner);

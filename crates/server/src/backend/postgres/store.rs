@@ -427,6 +427,15 @@ impl FilterStore for PostgresFilters {
         rows.fetch_all(&self.pool).await.map_err(port_error)?.iter().map(subscriber_of).collect()
     }
 
+    async fn at_slots(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<(Slot, SubscriberId)>> {
+        let numbers: Vec<i64> = slots.iter().map(|slot| i64::from(slot.0)).collect();
+        let rows = sqlx::query("SELECT * FROM subscribers WHERE shard = $1 AND slot = ANY($2) ORDER BY slot")
+            .bind(i32::from(shard.0))
+            .bind(numbers);
+        let rows = rows.fetch_all(&self.pool).await.map_err(port_error)?;
+        rows.iter().map(|row| subscriber_of(row).map(|record| (record.slot, record.id))).collect()
+    }
+
     async fn version(&self) -> PortResult<FilterVersion> {
         let row = sqlx::query("SELECT version FROM filter_version").fetch_one(&self.pool).await.map_err(port_error)?;
         let version = number(&row, "version")?;

@@ -140,7 +140,8 @@ async fn read_segments(db: &Db, from: Offset, events_max: usize, bytes_max: usiz
                 }
                 bytes += body.len();
                 from = offset + 1;
-                events.push(LoggedEvent { offset: Offset(offset), time_ms, event: Event::trusted(body) });
+                let event = Event::trusted(body);
+                events.push(LoggedEvent { offset: Offset(offset), time_ms, event, headers: None });
             }
         }
     }
@@ -396,7 +397,7 @@ fn remember(recent: &Mutex<Recent>, first: u64, time_ms: i64, events: Vec<Event>
     let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
     for (event, offset) in events.into_iter().zip(first..) {
         recent.bytes += event.bytes().len();
-        recent.events.push_back(LoggedEvent { offset: Offset(offset), time_ms, event });
+        recent.events.push_back(LoggedEvent { offset: Offset(offset), time_ms, event, headers: None });
     }
     while recent.bytes > RECENT_BYTES_MAX
         && let Some(oldest) = recent.events.pop_front()

@@ -393,6 +393,20 @@ impl FilterStore for SqliteFilters {
         rows.iter().map(subscriber_record).collect()
     }
 
+    async fn at_slots(&self, shard: Shard, slots: &[Slot]) -> PortResult<Vec<(Slot, SubscriberId)>> {
+        let numbers: Vec<u32> = slots.iter().map(|slot| slot.0).collect();
+        let rows = sqlx::query(
+            "SELECT *, 0 AS filters FROM subscribers \
+             WHERE shard = ?1 AND slot IN (SELECT value FROM json_each(?2)) ORDER BY slot",
+        )
+        .bind(shard.0)
+        .bind(serde_json::json!(numbers).to_string())
+        .fetch_all(&self.db.readers)
+        .await
+        .map_err(|error| port_error(&error))?;
+        rows.iter().map(|row| subscriber_record(row).map(|record| (record.slot, record.id))).collect()
+    }
+
     async fn version(&self) -> PortResult<FilterVersion> {
         Ok(FilterVersion(*self.version.borrow()))
     }

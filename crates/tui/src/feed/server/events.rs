@@ -69,10 +69,7 @@ async fn whole_log(
         let state = match item {
             Ok(Stream::Connected) => StreamState::Open,
             Ok(Stream::Item(FeedEvent::Event(event))) => {
-                let json = event.data.get().into();
-                let incoming =
-                    Incoming { position: Some(event.position), time_ms: event.time_ms, json, ..Default::default() };
-                mailbox.put(query, incoming);
+                mailbox.put(query, event.into());
                 continue;
             }
             Ok(Stream::Item(FeedEvent::Drops(drops))) => {
@@ -115,6 +112,7 @@ async fn observe(
                     time_ms: clock::now_ms(),
                     filters: delivery.filters,
                     json: delivery.data.get().into(),
+                    headers: None,
                 };
                 mailbox.put(query, incoming);
                 continue;

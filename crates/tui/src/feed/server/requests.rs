@@ -38,6 +38,7 @@ async fn answer(client: &Client, ask: Ask) -> Result<Answer, Error> {
             Answer::FilterDeleted(id)
         }
         Ask::TestFilter(request) => Answer::Tested(Box::new(client.test_filter(&request).await?)),
+        Ask::Event(position) => Answer::Event(client.event(&position).await?.map(Box::new)),
         Ask::Explain { subscriber, event } => Answer::Explained(Box::new(client.explain(&subscriber, &event).await?)),
         Ask::Redrive(ids) => Answer::Redriven(client.replay_dead_letters(&ids).await?),
         Ask::Purge(ids) => {
