@@ -37,6 +37,7 @@ async fn bad_tokens_are_limited_per_address() {
         lock(config);
         config.limit_loopback = true;
         config.limit_address_requests_per_s = 5;
+        config.limit_address_auth_failures_per_s = 0;
     })
     .await;
     server.set_token(Some("bad".to_owned()));
@@ -48,6 +49,77 @@ async fn bad_tokens_are_limited_per_address() {
         last = server.get("/log").await;
     }
     last.expect_problem(429, "rate_limited");
+    server.stop().await;
+}
+
+/// From an address that fails too often only what was good before is looked at, until it has been quiet for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_bad_tokens_closes_its_address_to_new_ones_only() {
+    let server = TestServer::start_with(|config| {
+        lock(config);
+        config.auth_tenant_claim = String::new();
+        config.limit_loopback = true;
+        config.limit_address_auth_failures_per_s = 1;
+        config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    })
+    .await;
+    let ask = async |from: &str, token: &str| {
+        let request = server.request(Method::GET, "/filters").header("x-forwarded-for", from);
+        Answer::of(request.bearer_auth(token)).await
+    };
+    let connect = async |from: &str, token: &str| {
+        let request = reqwest::Client::new().get(format!("{}/sse/ann?observe=true", server.gateway));
+        request.header("x-forwarded-for", from).bearer_auth(token).send().await.unwrap().status()
+    };
+    let (flooder, other) = ("198.51.100.1", "198.51.100.2");
+    let fresh = |number: usize| {
+        let mut claims = claims("ann", "subscribe filters:any");
+        claims["jti"] = format!("{number}").into();
+        sign(&claims)
+    };
+    let known = fresh(0);
+    let request = server.request(Method::POST, "/filters?wait=active").header("x-forwarded-for", flooder);
+    let spec = serde_json::json!({ "subscriber_id": "ann", "event_types": ["a"] });
+    assert_eq!(Answer::of(request.json(&spec).bearer_auth(&known)).await.status, StatusCode::CREATED);
+
+    // The flood goes on until a new token is refused at both doors; the known one never is, nor another address.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let (mut at_api, mut at_gateway) = (None, false);
+    for number in 1.. {
+        let bad = || ask(flooder, "bad");
+        let (unheard, heard, elsewhere) = (fresh(3 * number), fresh(3 * number + 1), fresh(3 * number + 2));
+        let (answer, connected, ..) =
+            tokio::join!(ask(flooder, &unheard), connect(flooder, &heard), bad(), bad(), bad(), bad());
+        at_api = at_api.or((answer.status == StatusCode::TOO_MANY_REQUESTS).then_some(answer));
+        at_gateway |= connected == StatusCode::TOO_MANY_REQUESTS;
+        let (of_known, stream, of_other) =
+            tokio::join!(ask(flooder, &known), connect(flooder, &known), ask(other, &elsewhere));
+        assert_eq!((of_known.status, stream, of_other.status), (StatusCode::OK, StatusCode::OK, StatusCode::OK));
+        if at_api.is_some() && at_gateway {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "new tokens are looked at in spite of the flood");
+    }
+    let refused = at_api.unwrap();
+    refused.expect_problem(429, "too_many_auth_failures");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+
+    // A ticket that this server gave is as good as a known token; what is known is looked at all the same.
+    let request = server.request(Method::POST, "/tickets").header("x-forwarded-for", flooder).bearer_auth(&known);
+    let ticket = Answer::of(request).await.body["ticket"].as_str().unwrap().to_owned();
+    let bad = || ask(flooder, "bad");
+    tokio::join!(bad(), bad(), bad(), bad());
+    let url = format!("{}/sse/ann?observe=true&ticket={ticket}", server.gateway);
+    let request = reqwest::Client::new().get(url).header("x-forwarded-for", flooder);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+    server.app.auth.revoke("0", i64::MAX);
+    ask(flooder, &known).await.expect_problem(401, "token_revoked");
+
+    // It is quiet, and a new token is let in.
+    let late = fresh(usize::MAX);
+    while ask(flooder, &late).await.status != StatusCode::OK {
+        assert!(std::time::Instant::now() < deadline, "the address stays closed");
+    }
     server.stop().await;
 }
 
