@@ -18,6 +18,7 @@ async fn locked() -> Live {
         config.auth_algorithm = Algorithm::HS256;
         config.auth_secret = Secret::new(SECRET);
         config.auth_issuer = "evs".to_owned();
+        config.auth_leeway_s = 0;
     })
     .await
 }
