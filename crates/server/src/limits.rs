@@ -5,6 +5,7 @@
 
 mod connections;
 mod failures;
+mod files;
 mod proxies;
 mod rate;
 
@@ -111,10 +112,19 @@ impl Limits {
     #[must_use]
     pub fn new(config: LimitsConfig) -> Self {
         let (loopback, proxies) = (config.limit_loopback, &config.trusted_proxies);
-        let http =
-            Connections::new(config.http_connections_max, config.address_http_connections_max, 0, loopback, proxies);
+        let wanted = (config.http_connections_max, config.connections_max);
+        let fitting = files::limit().map_or(wanted, |files| files::fitting(files, wanted.0, wanted.1));
+        if fitting != wanted {
+            let (rest, gateway) = fitting;
+            tracing::info!(
+                rest,
+                gateway,
+                "fewer connections than configured fit, by the limit of open files (ulimit -n)"
+            );
+        }
+        let http = Connections::new(fitting.0, config.address_http_connections_max, 0, loopback, proxies);
         let gateway = Connections::new(
-            config.connections_max,
+            fitting.1,
             config.address_connections_max,
             config.subject_connections_max,
             loopback,

@@ -163,6 +163,7 @@ fn check(gateway: &Gateway, peer: IpAddr, place: &Place, head: &Parts) -> ApiRes
         let detail = "this gateway or your address has as many connections as it may have";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).retry_after_s(1));
     }
+    gateway.app.limits.check_address(Some(client)).inspect_err(|_| _ = gateway.app.metrics.rate_limited.inc())?;
     gateway.app.auth.check_origin(&head.headers)?;
     Ok(client)
 }
