@@ -53,6 +53,7 @@ async fn dispatch(app: &App, command: Command) -> Result<ExitStatus, Failure> {
         Command::Stats(args) => commands::stats::run(app, args).await,
         Command::Top(args) => commands::top::run(app, args).await,
         Command::Dev(args) => commands::dev::run(&args),
+        Command::Auth(command) => commands::auth::run(app, command).await,
         Command::Token(command) => commands::token::run(app, command),
         Command::Doctor(args) => commands::doctor::run(app, args).await,
         Command::Bench(args) => commands::bench::run(app, args).await,
@@ -61,6 +62,7 @@ async fn dispatch(app: &App, command: Command) -> Result<ExitStatus, Failure> {
         Command::Completions(args) => commands::manual::completions(app, &args),
         Command::Man(args) => commands::manual::man(app, &args),
         Command::Cheat => commands::manual::cheat(app),
+        Command::ExitCodes => commands::manual::exit_codes(app),
         Command::Version => commands::manual::version(app).await,
     }
 }

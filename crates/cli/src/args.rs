@@ -214,6 +214,9 @@ pub(crate) enum Command {
     Top(commands::top::Args),
     /// Run a whole server here, in one process and without any service
     Dev(commands::dev::Args),
+    /// Keep a token for a context, and see what it allows
+    #[command(subcommand)]
+    Auth(commands::auth::AuthCommand),
     /// Make and read access tokens
     #[command(subcommand)]
     Token(commands::token::TokenCommand),
@@ -235,4 +238,7 @@ pub(crate) enum Command {
     Cheat,
     /// Versions of this program and the server
     Version,
+    /// How this program ends, for scripts
+    #[command(hide = true, after_help = commands::manual::EXIT_CODES)]
+    ExitCodes,
 }

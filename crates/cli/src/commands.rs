@@ -1,5 +1,6 @@
 //! A module for each command, with its flags and what it does.
 
+pub(crate) mod auth;
 pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod context;

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod complete;
 mod exit;
+mod help;
 mod interrupt;
 mod meter;
 mod output;
@@ -15,12 +16,12 @@ mod settings;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 fn main() -> ExitCode {
     // `COMPLETE=bash evs` writes the script that asks this program; with a line to complete it answers and ends.
-    clap_complete::CompleteEnv::with_factory(args::Cli::command).complete();
-    let matches = args::Cli::command().get_matches();
+    clap_complete::CompleteEnv::with_factory(help::command).complete();
+    let matches = help::command().get_matches();
     let cli = match args::Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

@@ -5,8 +5,10 @@
 //! everywhere. See docs/SECURITY.md.
 
 pub mod config;
+mod credential;
 mod jwks;
 mod keys;
+mod known;
 mod origin;
 mod revoked;
 mod startup;
@@ -16,14 +18,15 @@ mod token;
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, header};
-use evs_api::frames::SUBPROTOCOL_BEARER_PREFIX;
+use axum::http::HeaderMap;
 use evs_core::SubscriberId;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::problem::{ApiError, ApiResult};
 pub use config::AuthConfig;
+pub use credential::Credential;
+use known::Known;
 use revoked::Revoked;
 pub use startup::check_startup;
 pub use subject::{Scope, Subject, Tenant, no_such_subscriber, subscriber_id};
@@ -41,6 +44,7 @@ struct Inner {
     verifier: Option<Verifier>,
     tickets: Tickets,
     revoked: Revoked,
+    known: Known,
 }
 
 impl Authorizer {
@@ -54,7 +58,8 @@ impl Authorizer {
         if !is_identifier(&config.tenant_field) {
             return Err(format!("auth_tenant_field: {:?} is not the name of an event field", config.tenant_field));
         }
-        Ok(Self(Arc::new(Inner { config: config.clone(), verifier, tickets, revoked: Revoked::default() })))
+        let (revoked, known) = (Revoked::default(), Known::default());
+        Ok(Self(Arc::new(Inner { config: config.clone(), verifier, tickets, revoked, known })))
     }
 
     /// For loopback and tests: everybody may do everything.
@@ -82,29 +87,28 @@ impl Authorizer {
         &self.0.config.tenant_field
     }
 
-    /// The caller of a REST request, by its `Authorization` header.
+    /// Who shows this.
     ///
     /// # Errors
     /// 401 with the reason.
-    pub async fn check_http(&self, headers: &HeaderMap) -> ApiResult<Subject> {
-        match &self.0.verifier {
-            None => Ok(Subject::anyone()),
-            Some(verifier) => self.good(verifier.verify(bearer(headers)?.ok_or_else(no_token)?).await?),
+    pub async fn check(&self, credential: Credential<'_>) -> ApiResult<Subject> {
+        let Some(verifier) = &self.0.verifier else { return Ok(Subject::anyone()) };
+        let checked = match credential {
+            Credential::Token(token) => verifier.verify(token).await,
+            Credential::Ticket(ticket) => self.0.tickets.redeem(ticket),
+        };
+        let checked = checked.and_then(|subject| self.good(subject));
+        match (&checked, credential) {
+            (Ok(_), Credential::Token(token)) => self.0.known.add(token),
+            (Ok(_), Credential::Ticket(_)) | (Err(_), _) => self.0.known.forget(credential.text()),
         }
+        checked
     }
 
-    /// The owner of a WebSocket or SSE connection: `Authorization`, else the subprotocol `evs.bearer.<token>`, else
-    /// `?ticket=`.
-    ///
-    /// # Errors
-    /// 401 with the reason.
-    pub async fn check_connect(&self, headers: &HeaderMap, ticket: Option<&str>) -> ApiResult<Subject> {
-        let Some(verifier) = &self.0.verifier else { return Ok(Subject::anyone()) };
-        let subject = match (bearer(headers)?, offered_token(headers)) {
-            (Some(token), _) | (None, Some(token)) => verifier.verify(token).await?,
-            (None, None) => self.0.tickets.redeem(ticket.ok_or_else(no_token)?)?,
-        };
-        self.good(subject)
+    /// Whether it was good when it was last looked at, or is a ticket of this process.
+    #[must_use]
+    pub fn knows(&self, credential: Credential<'_>) -> bool {
+        self.0.known.holds(credential.text())
     }
 
     /// A new token for an open connection, from its `refresh` frame. It must be of the same subject and tenant.
@@ -112,8 +116,7 @@ impl Authorizer {
     /// # Errors
     /// 401 with the reason; 403 for another subject's token.
     pub async fn refresh(&self, present: &Subject, token: &str) -> ApiResult<Subject> {
-        let Some(verifier) = &self.0.verifier else { return Ok(Subject::anyone()) };
-        let fresh = self.good(verifier.verify(token).await?)?;
+        let fresh = self.check(Credential::Token(token)).await?;
         if fresh.id() != present.id() || fresh.tenant() != present.tenant() {
             return Err(ApiError::forbidden("a connection can only be refreshed with a token of its own subject"));
         }
@@ -172,7 +175,9 @@ impl Authorizer {
         let subscribes = |scope: &Scope| matches!(scope, Scope::SubscribeOwn | Scope::Subscribe(_));
         let may = !subject.is_authenticated() || subject.scopes().iter().any(subscribes);
         subject.require(may, "subscribe")?;
-        self.0.tickets.issue(subject)
+        let (ticket, lives_s) = self.0.tickets.issue(subject)?;
+        self.0.known.add(&ticket);
+        Ok((ticket, lives_s))
     }
 
     /// Whether a browser's page may connect: see [`AuthConfig::origins`]. Requests without `Origin` are no browser's.
@@ -182,26 +187,6 @@ impl Authorizer {
     pub fn check_origin(&self, headers: &HeaderMap) -> ApiResult<()> {
         origin::check(&self.0.config.origins, self.is_on(), headers)
     }
-}
-
-/// The token of the `Authorization` header, if there is one.
-fn bearer(headers: &HeaderMap) -> ApiResult<Option<&str>> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
-    let token = value.to_str().ok().and_then(|text| {
-        let (scheme, token) = text.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-    });
-    token.map(Some).ok_or_else(|| ApiError::unauthorized("invalid_token", "Authorization must be `Bearer <token>`"))
-}
-
-/// The token among the offered WebSocket subprotocols.
-fn offered_token(headers: &HeaderMap) -> Option<&str> {
-    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    offers.flat_map(|offers| offers.split(',')).find_map(|offer| offer.trim().strip_prefix(SUBPROTOCOL_BEARER_PREFIX))
-}
-
-fn no_token() -> ApiError {
-    ApiError::unauthorized("missing_token", "this needs a token: `Authorization: Bearer <token>`")
 }
 
 fn is_identifier(text: &str) -> bool {

@@ -191,6 +191,8 @@ settings! {
     limit_subject_requests_per_s: u32 = 1_000, "EVS_LIMIT_SUBJECT_REQUESTS_PER_S";
     /// REST requests per second from one address; 0 is no limit
     limit_address_requests_per_s: u32 = 2_000, "EVS_LIMIT_ADDRESS_REQUESTS_PER_S";
+    /// Failed authentications per second from one address, above which only known tokens are looked at; 0 is no limit
+    limit_address_auth_failures_per_s: u32 = 5, "EVS_LIMIT_ADDRESS_AUTH_FAILURES_PER_S";
     /// Connections to the REST API
     limit_http_connections: usize = 4_096, "EVS_LIMIT_HTTP_CONNECTIONS";
     /// Connections to the REST API from one address; 0 is no limit

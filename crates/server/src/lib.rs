@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+mod door;
 pub mod gateway;
 mod health_client;
 pub mod http;

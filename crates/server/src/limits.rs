@@ -4,6 +4,8 @@
 //! backend, so that a slow backend cannot open or close the door.
 
 mod connections;
+mod failures;
+mod files;
 mod proxies;
 mod rate;
 
@@ -18,6 +20,7 @@ use crate::auth::Subject;
 use crate::config::Config;
 use crate::http::problem::ApiResult;
 pub use connections::{ConnectionGuard, Connections};
+pub use failures::{Failures, Tell};
 pub use proxies::Proxies;
 use rate::RateLimit;
 
@@ -29,6 +32,10 @@ pub struct LimitsConfig {
     /// REST requests from one address, per second, with a burst of twice that; 0: no limit. More than for a token,
     /// because offices share addresses.
     pub address_requests_per_s: u32,
+    /// Failed authentications from one address, per second, with a burst of twice that; 0: no limit. Above it only
+    /// credentials that were good before are looked at. More than people and their programs mistake themselves, and so
+    /// few that a flood costs no signatures.
+    pub address_auth_failures_per_s: u32,
     /// WebSocket and SSE connections to the gateway, in all.
     pub connections_max: usize,
     /// Connections to the REST port; each costs a task and a buffer.
@@ -64,6 +71,7 @@ impl From<&Config> for LimitsConfig {
         Self {
             subject_requests_per_s: config.limit_subject_requests_per_s,
             address_requests_per_s: config.limit_address_requests_per_s,
+            address_auth_failures_per_s: config.limit_address_auth_failures_per_s,
             connections_max: config.connections_max,
             http_connections_max: config.limit_http_connections,
             address_connections_max: config.limit_address_connections,
@@ -94,6 +102,7 @@ const HEADERS_MAX: usize = 64;
 pub struct Limits {
     by_address: RateLimit<IpAddr>,
     by_subject: RateLimit<Box<str>>,
+    failures: Failures,
     http: Connections,
     gateway: Connections,
     config: LimitsConfig,
@@ -103,10 +112,19 @@ impl Limits {
     #[must_use]
     pub fn new(config: LimitsConfig) -> Self {
         let (loopback, proxies) = (config.limit_loopback, &config.trusted_proxies);
-        let http =
-            Connections::new(config.http_connections_max, config.address_http_connections_max, 0, loopback, proxies);
+        let wanted = (config.http_connections_max, config.connections_max);
+        let fitting = files::limit().map_or(wanted, |files| files::fitting(files, wanted.0, wanted.1));
+        if fitting != wanted {
+            let (rest, gateway) = fitting;
+            tracing::info!(
+                rest,
+                gateway,
+                "fewer connections than configured fit, by the limit of open files (ulimit -n)"
+            );
+        }
+        let http = Connections::new(fitting.0, config.address_http_connections_max, 0, loopback, proxies);
         let gateway = Connections::new(
-            config.connections_max,
+            fitting.1,
             config.address_connections_max,
             config.subject_connections_max,
             loopback,
@@ -115,6 +133,7 @@ impl Limits {
         Self {
             by_address: RateLimit::new(config.address_requests_per_s),
             by_subject: RateLimit::new(config.subject_requests_per_s),
+            failures: Failures::new(config.address_auth_failures_per_s, loopback),
             http,
             gateway,
             config,
@@ -143,6 +162,12 @@ impl Limits {
     /// 429 with `Retry-After`.
     pub fn check_subject(&self, subject: &Subject) -> ApiResult<HeaderMap> {
         self.by_subject.check(format!("{}{}", subject.prefix(), subject.name()).into(), "this token's subject")
+    }
+
+    /// Failed authentications per address.
+    #[must_use]
+    pub fn failures(&self) -> &Failures {
+        &self.failures
     }
 
     /// The deadline of a connection's headers, a tenth shorter or longer by chance: those that came together are not

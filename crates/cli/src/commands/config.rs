@@ -11,12 +11,18 @@ use crate::settings::{Origin, Setting};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Show the settings in force
+    #[command(after_help = "\
+Examples:
+  evs config view --show-origin")]
     View {
         /// Also where each comes from
         #[arg(long)]
         show_origin: bool,
     },
     /// Show where the configuration file is, or would be
+    #[command(after_help = "\
+Examples:
+  evs config path")]
     Path,
 }
 

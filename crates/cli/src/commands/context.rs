@@ -13,12 +13,18 @@ use crate::settings::{Profile, Settings};
 #[derive(Debug, Subcommand)]
 pub(crate) enum ContextCommand {
     /// List contexts
-    #[command(visible_alias = "ls")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+Examples:
+  evs context list
+  evs context list -o json"
+    )]
     List,
     /// Add or replace a context, from --server, --gateway, --token-file, -o and --timeout
-    #[command(
-        after_help = "Example:\n  evs context add prod --server https://evs.example.com --token-file token --use"
-    )]
+    #[command(after_help = "\
+Examples:
+  evs context add prod --server https://evs.example.com --token-file token --use")]
     Add {
         #[arg(value_name = "NAME")]
         name: String,
@@ -27,17 +33,29 @@ pub(crate) enum ContextCommand {
         use_it: bool,
     },
     /// Use a context from now on
+    #[command(after_help = "\
+Examples:
+  evs context use prod
+  evs -c prod stats                            only this once")]
     Use {
         #[arg(value_name = "NAME")]
         name: String,
     },
     /// Show the context in use, or another one
+    #[command(after_help = "\
+Examples:
+  evs context show")]
     Show {
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
     /// Remove a context
-    #[command(visible_alias = "rm")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "\
+Examples:
+  evs context remove prod"
+    )]
     Remove {
         #[arg(value_name = "NAME")]
         name: String,

@@ -11,7 +11,13 @@ use crate::output::{Column, GREEN, YELLOW, one_line, time_ms};
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// List dead letters
-    #[command(visible_alias = "ls")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+Examples:
+  evs dlq list
+  evs dlq list --raw -n 1000 > records"
+    )]
     List {
         /// At most this many
         #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
@@ -21,8 +27,14 @@ pub(crate) enum DlqCommand {
         raw: bool,
     },
     /// Try again to read dead letters as events
+    #[command(after_help = "\
+Examples:
+  evs dlq replay --all")]
     Replay(Selection),
     /// Delete dead letters
+    #[command(after_help = "\
+Examples:
+  evs dlq purge --all --yes")]
     Purge(Selection),
 }
 

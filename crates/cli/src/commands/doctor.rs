@@ -12,8 +12,12 @@ use crate::output::{BOLD, CYAN, DIM, GREEN, RED, YELLOW};
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The round trip creates a filter for a subscriber of its own, publishes one event, waits for it, and deletes the
-subscriber. Exit code 8 if a check failed. Paste the output into a bug report: it holds no secrets.")]
+Examples:
+  evs doctor
+  evs doctor --no-round-trip -o json           changes nothing
+
+The round trip creates a filter for a subscriber of its own, publishes one event, waits for it,
+and deletes the subscriber. Exit code 8 if a check failed. Paste the output into a bug report: it holds no secrets.")]
 pub(crate) struct Args {
     /// Do not create, publish or delete anything
     #[arg(long)]

@@ -21,48 +21,82 @@ pub(crate) use spec::{compile, read_text};
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilterCommand {
     /// Create a filter; one with a name replaces the one of that name
-    ///
-    /// Examples:
-    ///   evs filter create --subscriber user_1 --type purchase --tier premium --min-amount 100
-    ///   evs filter create --subscriber user_1 --name eu --where 'country in ["DE","FR"] && amount > 50'
-    ///   echo '{"subscriber_id":"user_1","event_types":["login"]}' | evs filter create -f -
-    #[command(verbatim_doc_comment)]
+    #[command(after_help = "\
+Examples:
+  evs filter create --subscriber user_1 --type purchase --tier premium --min-amount 100
+  evs filter create --subscriber user_1 --name eu --where 'country in [\"DE\",\"FR\"] && amount > 50'
+  echo '{\"subscriber_id\":\"user_1\",\"event_types\":[\"login\"]}' | evs filter create -f -")]
     Create(CreateArgs),
     /// List filters
-    #[command(visible_alias = "ls")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+Examples:
+  evs filter list
+  evs filter list -o 'template={id} {where}'"
+    )]
     List(ListArgs),
     /// Show one filter
+    #[command(after_help = "\
+Examples:
+  evs filter get 7
+  evs filter get 7 -o yaml")]
     Get {
         #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::filters))]
         id: u32,
     },
     /// Replace a filter: what is not given goes
+    #[command(after_help = "\
+Examples:
+  evs filter update 7 --type purchase --min-amount 500")]
     Update(UpdateArgs),
     /// Delete filters
-    #[command(visible_alias = "rm")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "\
+Examples:
+  evs filter delete 7 8 --yes"
+    )]
     Delete {
         #[arg(value_name = "ID", required = true, add = clap_complete::engine::ArgValueCompleter::new(crate::complete::filters))]
         ids: Vec<u32>,
     },
     /// Try a filter: on an event here, or on recent traffic of the server
-    ///
-    /// Examples:
-    ///   evs filter test --where 'amount >= 100' --event event.json     offline, by the server's own code
-    ///   evs produce --count 100 -o ndjson --dry-run | evs filter test --type purchase --event -
-    ///   evs filter test --where 'amount >= 100' --since 1h             what it would have delivered
-    ///
-    /// Exit code 8 if no event matched.
-    #[command(verbatim_doc_comment)]
+    #[command(after_help = "\
+Examples:
+  evs filter test --where 'amount >= 100' --event event.json     offline, by the server's own code
+  evs produce --count 100 --dry-run | evs filter test --type purchase --event -
+  evs filter test --where 'amount >= 100' --since 1h             what it would have delivered
+
+Exit code 8 if no event matched.")]
     Test(test::TestArgs),
     /// What a filter means: its canonical form and the fields it reads; offline
+    #[command(after_help = "\
+Examples:
+  evs filter explain --where 'amount > 100 && !(tier == \"free\")'")]
     Explain(test::ExplainArgs),
     /// Create filters from NDJSON; lines with a name can be sent again
+    #[command(after_help = "\
+Examples:
+  evs filter import filters.ndjson
+  zcat filters.gz | evs filter import -")]
     Import(bulk::ImportArgs),
     /// Write filters as NDJSON that `import` and `apply` take
+    #[command(after_help = "\
+Examples:
+  evs filter export > filters.ndjson
+  evs filter export --subscriber user_1")]
     Export(bulk::ExportArgs),
     /// What `apply` would change; exit code 8 if anything
+    #[command(after_help = "\
+Examples:
+  evs filter diff -f filters.ndjson")]
     Diff(bulk::ApplyArgs),
     /// Make the server's named filters like those of a file
+    #[command(after_help = "\
+Examples:
+  evs filter apply -f filters.ndjson
+  evs filter apply -f filters.ndjson --prune --dry-run")]
     Apply(bulk::ApplyArgs),
 }
 

@@ -23,6 +23,10 @@ pub(crate) struct CompletionsArgs {
 }
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  evs man --dir man
+  evs man | man -l -")]
 pub(crate) struct ManArgs {
     /// Write a page for each command into this folder instead of the main one to stdout
     #[arg(long, value_name = "FOLDER")]
@@ -70,6 +74,26 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 
 pub(crate) fn cheat(app: &App) -> Result<ExitStatus, Failure> {
     app.out.line(include_str!("../../cheat.md").trim_end())?;
+    Ok(ExitStatus::Success)
+}
+
+/// As docs/CLI.md has them.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0    it worked; also when the reader of a pipe went away
+  1    it failed
+  2    the command line or the configuration is wrong
+  3    not found
+  4    the token is missing, wrong, or does not allow it
+  5    rejected: invalid, or in conflict with something
+  6    unreachable, overloaded, or too slow
+  8    a check says no: doctor, bench, filter test, filter diff, subscribers get --max-lag,
+       subscribers lag --max, token inspect
+  130  ended by Ctrl-C, after a summary; a second one ends at once
+  143  ended by SIGTERM, likewise";
+
+pub(crate) fn exit_codes(app: &App) -> Result<ExitStatus, Failure> {
+    app.out.line(EXIT_CODES)?;
     Ok(ExitStatus::Success)
 }
 

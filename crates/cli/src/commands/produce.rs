@@ -100,7 +100,15 @@ pub(crate) struct Args {
     #[cfg(feature = "kafka")]
     #[arg(long, value_enum, default_value = "json", requires = "brokers", help_heading = "Kafka")]
     format: kafka::Form,
-    /// Any property of librdkafka
+    /// How batches are compressed [default: lz4]
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_enum, value_name = "CODEC", requires = "brokers", help_heading = "Kafka")]
+    compression: Option<kafka::Compression>,
+    /// Who must have a record before it counts; with less than all, events may be lost or doubled [default: all]
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_enum, value_name = "WHO", requires = "brokers", help_heading = "Kafka")]
+    acks: Option<kafka::Acks>,
+    /// Any property of librdkafka; goes before what is set by default
     #[cfg(feature = "kafka")]
     #[arg(short = 'X', value_name = "NAME=VALUE", requires = "brokers", help_heading = "Kafka")]
     property: Vec<String>,
@@ -187,7 +195,8 @@ async fn sink(app: &App, args: &Args) -> Result<sink::Sink, Failure> {
             let (key, headers, form) = (args.key.clone(), args.header.clone(), args.format);
             let records = kafka::Records { key, headers, form };
             let patience = Patience::of(args.give_up_after).later;
-            let kafka = kafka::Kafka::connect(brokers, &args.topic, records, &args.property, patience).await?;
+            let properties = kafka::properties(args.compression, args.acks, &args.property)?;
+            let kafka = kafka::Kafka::connect(brokers, &args.topic, records, properties, patience).await?;
             Ok(sink::Sink::Kafka(kafka))
         }
         None => Ok(sink::Sink::Rest(rest::Rest::new(app.client()?))),

@@ -12,6 +12,11 @@ use crate::output::{BOLD, DIM, GREEN, RED, YELLOW};
 use crate::quantity::{seconds, thousands};
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  evs stats
+  evs stats --watch
+  evs stats -o json | jq .events_in")]
 pub(crate) struct Args {
     /// Keep showing them, once a second; NDJSON with -o json
     #[arg(short, long)]

@@ -1,7 +1,7 @@
 //! `evs subscribers`: who gets events, and how far behind they are.
 
 use clap::{Subcommand, ValueEnum};
-use evs_client::api::subscribers::{Consumer, Subscriber, SubscriberState};
+use evs_client::api::subscribers::{Consumer, Subscriber, SubscriberDetail, SubscriberState};
 use evs_client::{Client, ResetTo, SubscriberSort, SubscribersQuery};
 
 use crate::app::App;
@@ -13,9 +13,19 @@ use crate::quantity::{seconds, thousands};
 #[derive(Debug, Subcommand)]
 pub(crate) enum SubscribersCommand {
     /// List subscribers, the furthest behind first
-    #[command(visible_alias = "ls")]
+    #[command(
+        visible_alias = "ls",
+        after_help = "\
+Examples:
+  evs subscribers list --sort lag-time
+  evs subscribers list -o name"
+    )]
     List(ListArgs),
     /// One subscriber with its consumers
+    #[command(after_help = "\
+Examples:
+  evs subscribers get user_1
+  evs subscribers get user_1 --max-lag 1k      exit code 8 if it is further behind")]
     Get {
         #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
         id: String,
@@ -23,13 +33,34 @@ pub(crate) enum SubscribersCommand {
         #[arg(long, value_name = "EVENTS", value_parser = crate::quantity::count)]
         max_lag: Option<u64>,
     },
+    /// How many events a subscriber is behind, and nothing else
+    #[command(after_help = "\
+Examples:
+  evs subscribers lag user_1
+  evs subscribers lag user_1 --max 1k          exit code 8 if it is further behind")]
+    Lag {
+        #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
+        id: String,
+        /// Exit with 8 if it is more events behind than this
+        #[arg(long, value_name = "EVENTS", value_parser = crate::quantity::count)]
+        max: Option<u64>,
+    },
     /// Delete a subscriber with its filters and its queue
-    #[command(visible_alias = "rm")]
+    #[command(
+        visible_alias = "rm",
+        after_help = "\
+Examples:
+  evs subscribers delete user_1 --yes"
+    )]
     Delete {
         #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
         id: String,
     },
     /// Put a consumer elsewhere in its queue
+    #[command(after_help = "\
+Examples:
+  evs subscribers reset user_1 --to latest
+  evs subscribers reset user_1 --consumer phone --to earliest")]
     Reset {
         #[arg(value_name = "ID", add = clap_complete::engine::ArgValueCompleter::new(crate::complete::subscribers))]
         id: String,
@@ -131,6 +162,19 @@ pub(crate) async fn run(app: &App, command: SubscribersCommand) -> Result<ExitSt
     match command {
         SubscribersCommand::List(args) => list(app, &client, args).await,
         SubscribersCommand::Get { id, max_lag } => get(app, &client, &id, max_lag).await,
+        SubscribersCommand::Lag { id, max } => {
+            let subscriber = find(&client, &id).await?.subscriber;
+            if app.out.is_json() {
+                let lag = serde_json::json!({
+                    "id": subscriber.id,
+                    "lag_events": subscriber.lag_events,
+                });
+                app.out.json(&lag)?;
+            } else {
+                app.out.line(subscriber.lag_events.to_string())?;
+            }
+            Ok(judge(app, &id, subscriber.lag_events, max))
+        }
         SubscribersCommand::Delete { id } => {
             app.confirm(&format!("delete subscriber {id} with its filters and all that waits in its queue"))?;
             client.delete_subscriber(&id).await?;
@@ -175,11 +219,25 @@ async fn list(app: &App, client: &Client, args: ListArgs) -> Result<ExitStatus, 
     Ok(ExitStatus::Success)
 }
 
-async fn get(app: &App, client: &Client, id: &str, max_lag: Option<u64>) -> Result<ExitStatus, Failure> {
-    let detail = client.subscriber(id).await?.ok_or_else(|| {
+async fn find(client: &Client, id: &str) -> Result<SubscriberDetail, Failure> {
+    client.subscriber(id).await?.ok_or_else(|| {
         Failure::new(ExitStatus::NotFound, format!("there is no subscriber {id:?}"))
             .hint("a subscriber comes to be with its first filter: evs filter create --subscriber …")
-    })?;
+    })
+}
+
+fn judge(app: &App, id: &str, lag: u64, max: Option<u64>) -> ExitStatus {
+    match max.filter(|max| lag > *max) {
+        Some(max) => {
+            app.out.say(format!("{id} is {} events behind, more than {}", thousands(lag), thousands(max)));
+            ExitStatus::CheckFailed
+        }
+        None => ExitStatus::Success,
+    }
+}
+
+async fn get(app: &App, client: &Client, id: &str, max_lag: Option<u64>) -> Result<ExitStatus, Failure> {
+    let detail = find(client, id).await?;
     let lag = detail.subscriber.lag_events;
     match app.out.format {
         Format::Json | Format::Ndjson | Format::Yaml | Format::Template(_) => app.out.json(&detail)?,
@@ -196,9 +254,5 @@ async fn get(app: &App, client: &Client, id: &str, max_lag: Option<u64>) -> Resu
             ))?;
         }
     }
-    if let Some(max_lag) = max_lag.filter(|max_lag| lag > *max_lag) {
-        app.out.say(format!("{id} is {} events behind, more than {}", thousands(lag), thousands(max_lag)));
-        return Ok(ExitStatus::CheckFailed);
-    }
-    Ok(ExitStatus::Success)
+    Ok(judge(app, id, lag, max_lag))
 }

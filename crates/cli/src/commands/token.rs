@@ -21,6 +21,10 @@ pub(crate) enum TokenCommand {
     /// Make a token and write it to stdout
     Mint(MintArgs),
     /// Show what a token says, and check it if a key is given
+    #[command(after_help = "\
+Examples:
+  evs token inspect < token
+  evs token inspect --secret-file secret < token")]
     Inspect(InspectArgs),
 }
 

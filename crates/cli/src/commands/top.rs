@@ -10,6 +10,10 @@ use crate::app::App;
 use crate::exit::{ExitStatus, Failure};
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  evs top
+  evs top --once -n 50")]
 pub(crate) struct Args {
     /// Show them once instead of again and again; so it is where the output is no terminal
     #[arg(long)]

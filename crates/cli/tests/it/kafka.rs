@@ -129,6 +129,36 @@ async fn records_have_the_key_and_the_headers_that_were_asked_for() {
     assert_eq!((ran.status, ran.stderr.contains("NAME:VALUE")), (2, true), "{}", ran.stderr);
 }
 
+#[tokio::test]
+async fn records_are_compressed_and_acknowledged_as_asked() {
+    let topic = make_topic().await;
+    let brokers = brokers();
+    let lines: Vec<String> = (0..200).map(|n| format!("{{\"user_id\":\"foo\",\"n\":{n}}}")).collect();
+    for (codec, acks) in [("gzip", "1"), ("none", "all"), ("snappy", "0")] {
+        let args = ["produce", "--brokers", &brokers, "--topic", &topic, "--file", "-", "-o", "json"];
+        let args = [&args[..], &["--compression", codec, "--acks", acks]].concat();
+        let ran = run_with(&args, &lines.join("\n"));
+        assert_eq!(ran.status, 0, "{codec} {acks}: {}", ran.stderr);
+        let summary: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(summary["accepted"], 200, "{codec} {acks}");
+    }
+    let values: Vec<_> = read(&topic, 600).into_iter().map(|(_, _, value)| String::from_utf8(value).unwrap()).collect();
+    assert_eq!(values, [&lines[..]; 3].concat(), "in their order, whoever acknowledged them");
+
+    for (flags, said) in [
+        (["--compression", "brotli"], "possible values: none, gzip, snappy, lz4, zstd"),
+        (["--acks", "2"], "possible values: all, 1, 0"),
+    ] {
+        let ran = run(&[&["produce", "-n", "1", "--brokers", &brokers, "--topic", &topic][..], &flags].concat());
+        assert_eq!((ran.status, ran.stderr.contains(said)), (2, true), "{}", ran.stderr);
+    }
+    let both = ["produce", "-n", "1", "--brokers", &brokers, "--topic", &topic, "--acks", "all", "-X", "acks=1"];
+    let ran = run(&both);
+    assert_eq!((ran.status, ran.stderr.contains("--acks and -X acks say the same")), (2, true), "{}", ran.stderr);
+    let ran = run(&["produce", "-n", "1", "--acks", "1"]);
+    assert_eq!((ran.status, ran.stderr.contains("--brokers")), (2, true), "{}", ran.stderr);
+}
+
 #[test]
 fn a_wrong_topic_address_or_property_is_told_at_once() {
     let brokers = brokers();

@@ -1,5 +1,6 @@
 //! The program as a user runs it, as far as no server is needed.
 
+mod auth;
 mod contexts;
 mod doctor;
 mod examples;

@@ -7,8 +7,10 @@
 //!     cargo run --release -p evs-server --example siege -- flood --rate 2000
 //!     cargo run --release -p evs-server --example siege -- slow --consumers 10000
 
-mod attack;
+mod flood;
 mod legit;
+mod loris;
+mod outside;
 mod server;
 mod sink;
 mod slow;
@@ -18,7 +20,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use flood::Flood;
 use legit::Legit;
+use loris::Loris;
 use server::Besieged;
 
 #[derive(Debug, Parser)]
@@ -45,6 +49,10 @@ enum Siege {
         /// Requests a second, in all
         #[arg(long, default_value_t = 2_000)]
         rate: u32,
+        /// A request waits for the answer to the last one of its address, as most tools do; without this it takes another
+        /// connection, up to 128
+        #[arg(long)]
+        patient: bool,
     },
     /// Consumers that connect and read nothing, while one reads everything
     Slow {
@@ -66,11 +74,11 @@ async fn main() -> anyhow::Result<()> {
             let before = legit.measure(span).await?;
             println!("before: {before}");
             let sink = sink::open().await?;
-            let loris = attack::Loris::open([sink, sink], connections).await;
+            let loris = Loris::open([sink, sink], connections).await;
             let beside = legit.measure(span).await?;
             println!("beside: {beside}");
             drop(loris);
-            let loris = attack::Loris::open([server.api, server.gateway], connections).await;
+            let loris = Loris::open([server.api, server.gateway], connections).await;
             println!("siege:  {} slow connections opened, {} refused at once", loris.opened(), loris.refused());
             let during = legit.measure(span).await?;
             println!("during: {during}");
@@ -78,19 +86,28 @@ async fn main() -> anyhow::Result<()> {
             println!("ratio to before: {}", during.over(&before));
             println!("ratio to beside: {}", during.over(&beside));
         }
-        Siege::Flood { rate } => {
+        Siege::Flood { rate, patient } => {
             let server = Besieged::start(args.server, true).await?;
             let legit = Legit::new(&server).await?;
             let before = legit.measure(span).await?;
             println!("before: {before}");
-            let flood = attack::Flood::begin(sink::open().await?, &server.token, rate);
+            let flood = Flood::begin(sink::open().await?, &server.token, rate, patient);
+            let cpu_ms = server.cpu_ms();
             let beside = legit.measure(span).await?;
+            let beside_ms = server.cpu_ms() - cpu_ms;
             println!("beside: {beside}");
             flood.end().await;
-            let flood = attack::Flood::begin(server.api, &server.token, rate);
+            let flood = Flood::begin(server.api, &server.token, rate, patient);
+            let cpu_ms = server.cpu_ms();
             let during = legit.measure(span).await?;
+            let during_ms = server.cpu_ms() - cpu_ms;
             println!("during: {during}");
-            println!("siege:  {}", flood.end().await);
+            let (told, sent) = flood.end().await;
+            println!("siege:  {told}");
+            let each_us = during_ms.saturating_sub(beside_ms) as f64 * 1000.0 / sent.max(1) as f64;
+            println!(
+                "server: {beside_ms} ms of processor time beside, {during_ms} ms during: {each_us:.0} us a bad request"
+            );
             println!("ratio to before: {}", during.over(&before));
             println!("ratio to beside: {}", during.over(&beside));
         }

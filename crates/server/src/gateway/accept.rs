@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -78,7 +79,7 @@ async fn connection(gateway: Gateway, stream: TcpStream, address: SocketAddr, pa
     let app = gateway.app.clone();
     let service = service_fn(move |request| {
         let (gateway, pages, place) = (gateway.clone(), pages.clone(), place.clone());
-        async move { Ok::<_, Infallible>(route(&gateway, pages, address.ip(), &place, request).await) }
+        async move { Ok::<_, Infallible>(route(&gateway, pages, address, &place, request).await) }
     });
     let LimitsConfig { header_bytes_max, headers_max, .. } = app.limits.config();
     let mut http = http1::Builder::new();
@@ -101,7 +102,14 @@ async fn connection(gateway: Gateway, stream: TcpStream, address: SocketAddr, pa
     }
 }
 
-async fn route(gateway: &Gateway, pages: Router, peer: IpAddr, place: &Place, request: Request<Incoming>) -> Response {
+async fn route(
+    gateway: &Gateway,
+    pages: Router,
+    address: SocketAddr,
+    place: &Place,
+    request: Request<Incoming>,
+) -> Response {
+    let peer = address.ip();
     let path = request.uri().path();
     let socket = path.strip_prefix("/ws/").map(ToOwned::to_owned);
     let stream = path.strip_prefix("/sse/").map(ToOwned::to_owned);
@@ -109,7 +117,9 @@ async fn route(gateway: &Gateway, pages: Router, peer: IpAddr, place: &Place, re
         (Some(name), _) => web_socket(gateway, &name, peer, place, request.into_parts().0).await,
         (_, Some(name)) => event_stream(gateway, &name, peer, place, &request.into_parts().0).await,
         (None, None) => {
-            let Ok(answer) = pages.oneshot(request.map(Body::new)).await;
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(address));
+            let Ok(answer) = pages.oneshot(request).await;
             Ok(answer)
         }
     };
@@ -123,22 +133,22 @@ async fn web_socket(
     place: &Place,
     mut head: Parts,
 ) -> ApiResult<Response> {
-    check(gateway, peer, place, &head)?;
+    let client = check(gateway, peer, place, &head)?;
     let upgrade = head.extensions.remove::<OnUpgrade>();
     let key = websocket::key(&head.headers)?;
     let upgrade = upgrade.ok_or_else(|| ApiError::internal("hyper gave no upgrade"))?;
-    let ask = Ask::read(gateway, name, &head).await?;
+    let ask = Ask::read(gateway, name, client, &head).await?;
     websocket::handle(gateway, ask, place, &key, upgrade).await
 }
 
 async fn event_stream(gateway: &Gateway, name: &str, peer: IpAddr, place: &Place, head: &Parts) -> ApiResult<Response> {
-    check(gateway, peer, place, head)?;
-    let ask = Ask::read(gateway, name, head).await?;
+    let client = check(gateway, peer, place, head)?;
+    let ask = Ask::read(gateway, name, client, head).await?;
     sse::handle(gateway, ask, place).await
 }
 
-/// What is judged before anything is read from the request but its method.
-fn check(gateway: &Gateway, peer: IpAddr, place: &Place, head: &Parts) -> ApiResult<()> {
+/// What is judged before anything is read from the request but its method; the address of who asks.
+fn check(gateway: &Gateway, peer: IpAddr, place: &Place, head: &Parts) -> ApiResult<IpAddr> {
     if head.method != Method::GET {
         let detail = format!("{} takes GET only", head.uri.path());
         return Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail));
@@ -153,7 +163,9 @@ fn check(gateway: &Gateway, peer: IpAddr, place: &Place, head: &Parts) -> ApiRes
         let detail = "this gateway or your address has as many connections as it may have";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).retry_after_s(1));
     }
-    gateway.app.auth.check_origin(&head.headers)
+    gateway.app.limits.check_address(Some(client)).inspect_err(|_| _ = gateway.app.metrics.rate_limited.inc())?;
+    gateway.app.auth.check_origin(&head.headers)?;
+    Ok(client)
 }
 
 async fn unknown(uri: axum::http::Uri) -> ApiError {

@@ -1,5 +1,6 @@
 //! What a client asks for: the path, the query and the headers of its request, checked.
 
+use std::net::IpAddr;
 use std::sync::PoisonError;
 
 use axum::http::header::{HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL};
@@ -12,8 +13,9 @@ use super::Gateway;
 use super::accept::Place;
 use super::resume::Begin;
 use super::session::Acking;
-use crate::auth::{self, Subject};
+use crate::auth::{self, Credential, Subject};
 use crate::clock::parse_since;
+use crate::door;
 use crate::http::problem::{ApiError, ApiResult, bad_filter, bad_name};
 
 #[derive(Debug)]
@@ -44,13 +46,12 @@ const QUERY: &str = "consumer, cursor, from, since, where, observe, ticket";
 
 impl Ask {
     /// Authenticates, authorizes, and reads what is asked for, in this order.
-    pub(super) async fn read(gateway: &Gateway, name: &str, head: &Parts) -> ApiResult<Self> {
+    pub(super) async fn read(gateway: &Gateway, name: &str, client: IpAddr, head: &Parts) -> ApiResult<Self> {
         let app = &gateway.app;
         let wish = Wish::read(&head.uri, &head.headers, app.clock.now_ms());
         // A request that cannot be read is answered only to those who may ask.
         let ticket = wish.as_ref().ok().and_then(|wish| wish.ticket.as_deref());
-        let subject = app.auth.check_connect(&head.headers, ticket).await;
-        let subject = subject.inspect_err(|_| _ = app.metrics.auth_failures.inc())?;
+        let subject = door::enter(app, Some(client), Credential::of_connection(&head.headers, ticket)).await?;
         let subscriber = auth::subscriber_id(&percent_decoded(name))?;
         let internal = app.auth.authorize_subscribe(&subject, &subscriber)?;
         Ok(Self { subject, subscriber, internal, wish: wish?, speaks: offers(&head.headers, SUBPROTOCOL) })

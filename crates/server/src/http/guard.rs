@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::{ApiError, ApiResult};
 use crate::app::App;
-use crate::auth::Subject;
+use crate::auth::{Credential, Subject};
+use crate::door;
 
 /// The one who asks; the guard has put it there.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 /// Authenticates and limits; the handler finds its [`Caller`].
 pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let address = address(&request).map(|peer| app.limits.config().trusted_proxies.client(peer, request.headers()));
+    let address = client(&app, request.extensions(), request.headers());
     let (subject, headers) = match admit(&app, address, request.headers()).await {
         Ok(admitted) => admitted,
         Err(error) => return error.into_response(),
@@ -50,10 +51,7 @@ async fn admit(app: &App, address: Option<IpAddr>, headers: &HeaderMap) -> ApiRe
     if !app.auth.is_on() && !crate::limits::is_cors_origin(app.limits.config(), headers) {
         app.auth.check_origin(headers)?;
     }
-    let subject = app.auth.check_http(headers).await.inspect_err(|error| {
-        app.metrics.auth_failures.inc();
-        tracing::warn!(address = address.map(tracing::field::display), code = error.code(), "authentication failed");
-    })?;
+    let subject = door::enter(app, address, Credential::of_request(headers)).await?;
     if !subject.is_authenticated() {
         return Ok((subject, by_address));
     }
@@ -61,10 +59,10 @@ async fn admit(app: &App, address: Option<IpAddr>, headers: &HeaderMap) -> ApiRe
     Ok((subject, by_subject))
 }
 
-/// The peer's address; none where the router is called without a socket.
-#[must_use]
-pub fn address(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+/// The address of who asks; none where the router is called without a socket.
+pub fn client(app: &App, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();
+    Some(app.limits.config().trusted_proxies.client(peer, headers))
 }
 
 /// An import takes as long as its body is; it has a deadline for each read instead.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -17,8 +17,11 @@ use evs_api::oplog::Level;
 use evs_core::Shard;
 use serde::Serialize;
 
+use super::guard;
 use super::problem::{ApiError, ApiResult};
 use crate::app::App;
+use crate::auth::Credential;
+use crate::door;
 
 /// A dependency that does not answer a small question for so long is not of use.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,9 +86,11 @@ async fn version(State(health): State<Health>) -> Json<Version> {
     Json(Version { name: "evs-server", version: env!("CARGO_PKG_VERSION"), instance })
 }
 
-async fn metrics(State(health): State<Health>, headers: HeaderMap) -> ApiResult<Response> {
+async fn metrics(State(health): State<Health>, request: Request) -> ApiResult<Response> {
     if !health.app.auth.metrics_open() {
-        health.app.auth.check_http(&headers).await?.require_installation()?;
+        let (app, headers) = (&health.app, request.headers());
+        let client = guard::client(app, request.extensions(), headers);
+        door::enter(app, client, Credential::of_request(headers)).await?.require_installation()?;
     }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], health.app.metrics.encode()).into_response())

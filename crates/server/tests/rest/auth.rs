@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use evs_server::auth::config::Secret;
-use evs_server::auth::{AuthConfig, Authorizer};
+use evs_server::auth::{AuthConfig, Authorizer, Credential};
 use evs_server::clock::Clock;
 use evs_server::config::Config;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -181,33 +181,34 @@ async fn a_ticket_is_good_once_and_not_for_long() {
     let mut headers = axum::http::HeaderMap::new();
     headers
         .insert("authorization", format!("Bearer {}", tenant_token("a", "ann", "subscribe produce")).parse().unwrap());
-    let subject = auth.check_http(&headers).await.unwrap();
+    let subject = auth.check(Credential::of_request(&headers).unwrap()).await.unwrap();
     let none = axum::http::HeaderMap::new();
+    let redeem = async |ticket: &str| auth.check(Credential::of_connection(&none, Some(ticket)).unwrap()).await;
 
     let (ticket, lives_s) = auth.ticket(&subject).unwrap();
     assert!(lives_s <= 30);
-    let redeemed = auth.check_connect(&none, Some(&ticket)).await.unwrap();
+    let redeemed = redeem(&ticket).await.unwrap();
     assert_eq!(
         (redeemed.id(), redeemed.tenant(), redeemed.expires_ms()),
         (subject.id(), subject.tenant(), subject.expires_ms())
     );
     assert!(redeemed.may_subscribe(&"ann".parse().unwrap()) && !redeemed.may_produce(), "a ticket only subscribes");
-    assert_eq!(auth.check_connect(&none, Some(&ticket)).await.unwrap_err().code(), "invalid_ticket");
+    assert_eq!(redeem(&ticket).await.unwrap_err().code(), "invalid_ticket");
     let (late, _) = auth.ticket(&subject).unwrap();
     now_ms.fetch_add(31_000, std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(auth.check_connect(&none, Some(&late)).await.unwrap_err().code(), "invalid_ticket");
+    assert_eq!(redeem(&late).await.unwrap_err().code(), "invalid_ticket");
     // A ticket is no token and a token no ticket.
     let token = tenant_token("a", "ann", "subscribe");
-    assert_eq!(auth.check_connect(&none, Some(&token)).await.unwrap_err().code(), "invalid_ticket");
+    assert_eq!(redeem(&token).await.unwrap_err().code(), "invalid_ticket");
     headers.insert("authorization", format!("Bearer {late}").parse().unwrap());
-    assert_eq!(auth.check_http(&headers).await.unwrap_err().code(), "invalid_token");
+    assert_eq!(auth.check(Credential::of_request(&headers).unwrap()).await.unwrap_err().code(), "invalid_token");
 
     let mut offered = axum::http::HeaderMap::new();
     offered.insert("sec-websocket-protocol", format!("evs.v1.json, evs.bearer.{token}").parse().unwrap());
-    assert_eq!(auth.check_connect(&offered, None).await.unwrap().id(), Some("ann"));
-    assert_eq!(auth.check_connect(&none, None).await.unwrap_err().code(), "missing_token");
+    assert_eq!(auth.check(Credential::of_connection(&offered, None).unwrap()).await.unwrap().id(), Some("ann"));
+    assert_eq!(Credential::of_connection(&none, None).unwrap_err().code(), "missing_token");
 
-    let ann = auth.check_connect(&offered, None).await.unwrap();
+    let ann = auth.check(Credential::of_connection(&offered, None).unwrap()).await.unwrap();
     assert!(auth.refresh(&ann, &tenant_token("a", "ann", "subscribe")).await.is_ok());
     for other in [tenant_token("a", "bob", "subscribe"), tenant_token("b", "ann", "subscribe")] {
         assert_eq!(auth.refresh(&ann, &other).await.unwrap_err().code(), "forbidden");
@@ -276,7 +277,7 @@ async fn keys_come_from_their_url_and_not_too_often() {
         let token = encode(&header, &claims("ann", "operate"), key).unwrap();
         let mut headers = axum::http::HeaderMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
-        auth.check_http(&headers).await
+        auth.check(Credential::of_request(&headers).unwrap()).await
     };
     let named = |algorithm, kid: Option<&str>| Header { kid: kid.map(str::to_owned), ..Header::new(algorithm) };
     let key = EncodingKey::from_ed_pem(PRIVATE.as_bytes()).unwrap();

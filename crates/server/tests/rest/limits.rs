@@ -37,6 +37,7 @@ async fn bad_tokens_are_limited_per_address() {
         lock(config);
         config.limit_loopback = true;
         config.limit_address_requests_per_s = 5;
+        config.limit_address_auth_failures_per_s = 0;
     })
     .await;
     server.set_token(Some("bad".to_owned()));
@@ -48,6 +49,86 @@ async fn bad_tokens_are_limited_per_address() {
         last = server.get("/log").await;
     }
     last.expect_problem(429, "rate_limited");
+    server.stop().await;
+}
+
+/// From an address that fails too often only what was good before is looked at, until it has been quiet for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_bad_tokens_closes_its_address_to_new_ones_only() {
+    let server = TestServer::start_with(|config| {
+        lock(config);
+        config.auth_tenant_claim = String::new();
+        config.limit_loopback = true;
+        config.limit_address_auth_failures_per_s = 1;
+        config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
+    })
+    .await;
+    let ask = async |from: &str, token: &str| {
+        let request = server.request(Method::GET, "/filters").header("x-forwarded-for", from);
+        Answer::of(request.bearer_auth(token)).await
+    };
+    let connect = async |from: &str, token: &str| {
+        let request = reqwest::Client::new().get(format!("{}/sse/ann?observe=true", server.gateway));
+        request.header("x-forwarded-for", from).bearer_auth(token).send().await.unwrap().status()
+    };
+    let (flooder, other) = ("198.51.100.1", "198.51.100.2");
+    let fresh = |number: usize| {
+        let mut claims = claims("ann", "subscribe filters:any");
+        claims["jti"] = format!("{number}").into();
+        sign(&claims)
+    };
+    let known = fresh(0);
+    let request = server.request(Method::POST, "/filters?wait=active").header("x-forwarded-for", flooder);
+    let spec = serde_json::json!({ "subscriber_id": "ann", "event_types": ["a"] });
+    assert_eq!(Answer::of(request.json(&spec).bearer_auth(&known)).await.status, StatusCode::CREATED);
+
+    // As long as the flood goes on: what is known is let in, and so is another address; what is new is refused at both
+    // doors but for the one look a second that the address still has.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let flood = async || {
+        loop {
+            ask(flooder, "bad").await;
+        }
+    };
+    let story = async {
+        let (mut at_api, mut at_gateway) = (None, false);
+        for number in 1.. {
+            let (unheard, heard, elsewhere) = (fresh(3 * number), fresh(3 * number + 1), fresh(3 * number + 2));
+            let (answer, connected) = tokio::join!(ask(flooder, &unheard), connect(flooder, &heard));
+            at_api = at_api.or((answer.status == StatusCode::TOO_MANY_REQUESTS).then_some(answer));
+            at_gateway |= connected == StatusCode::TOO_MANY_REQUESTS;
+            let (of_known, stream, of_other) =
+                tokio::join!(ask(flooder, &known), connect(flooder, &known), ask(other, &elsewhere));
+            assert_eq!((of_known.status, stream, of_other.status), (StatusCode::OK, StatusCode::OK, StatusCode::OK));
+            // A ticket that this server gave is as good as a known token.
+            let request = server.request(Method::POST, "/tickets").header("x-forwarded-for", flooder);
+            let ticket = Answer::of(request.bearer_auth(&known)).await.body["ticket"].as_str().unwrap().to_owned();
+            let url = format!("{}/sse/ann?observe=true&ticket={ticket}", server.gateway);
+            let request = reqwest::Client::new().get(url).header("x-forwarded-for", flooder);
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+            if at_api.is_some() && at_gateway {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "new tokens are looked at in spite of the flood");
+        }
+        // What is known is looked at all the same.
+        server.app.auth.revoke("0", i64::MAX);
+        ask(flooder, &known).await.expect_problem(401, "token_revoked");
+        at_api.unwrap()
+    };
+    let floods = async { tokio::join!(flood(), flood(), flood(), flood(), flood(), flood(), flood(), flood()) };
+    let refused = tokio::select! {
+        refused = story => refused,
+        _ = floods => unreachable!("it does not end by itself"),
+    };
+    refused.expect_problem(429, "too_many_auth_failures");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+
+    // It is quiet, and a new token is let in.
+    let late = fresh(usize::MAX);
+    while ask(flooder, &late).await.status != StatusCode::OK {
+        assert!(std::time::Instant::now() < deadline, "the address stays closed");
+    }
     server.stop().await;
 }
 
@@ -138,7 +219,10 @@ async fn clients_behind_a_trusted_proxy_are_told_apart() {
         request.send().await.unwrap()
     };
     // Unknown subscribers are refused after the connection was counted, and its place is free when it ends.
-    assert_eq!(open("198.51.100.1").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(open("198.51.100.4").await.status(), StatusCode::NOT_FOUND);
+    // Handshakes count like any request.
+    while open("198.51.100.4").await.status() != StatusCode::TOO_MANY_REQUESTS {}
+    assert_eq!(open("198.51.100.5").await.status(), StatusCode::NOT_FOUND);
     server.stop().await;
 
     let server = TestServer::start_with(limited).await;

@@ -42,6 +42,78 @@ pub(super) enum Form {
     Cloudevents,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Compression {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    /// Where it was built with it.
+    Zstd,
+}
+
+impl Compression {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Acks {
+    /// All replicas in sync; each record is written once and in its order.
+    All,
+    /// The partition's leader.
+    #[value(name = "1")]
+    Leader,
+    /// Nobody.
+    #[value(name = "0")]
+    Nobody,
+}
+
+/// Names that librdkafka has for the same.
+const OF_COMPRESSION: [&str; 2] = ["compression.type", "compression.codec"];
+const OF_ACKS: [&str; 2] = ["acks", "request.required.acks"];
+
+/// The properties of flags, then those of `-X`, which go before what is not said by a flag.
+pub(super) fn properties(
+    compression: Option<Compression>,
+    acks: Option<Acks>,
+    more: &[String],
+) -> Result<Vec<(String, String)>, Failure> {
+    let mut properties = vec![("compression.type", compression.unwrap_or(Compression::Lz4).name())];
+    match acks.unwrap_or(Acks::All) {
+        Acks::All => properties.extend([("acks", "all"), ("enable.idempotence", "true")]),
+        // Without idempotence a repeated batch overtakes the next one, unless there is no next one.
+        Acks::Leader => properties.extend([("acks", "1"), ("max.in.flight.requests.per.connection", "1")]),
+        Acks::Nobody => properties.extend([("acks", "0"), ("max.in.flight.requests.per.connection", "1")]),
+    }
+    let mut properties: Vec<_> =
+        properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    for property in more {
+        let (name, value) = property.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("-X {property:?} is not NAME=VALUE")).hint("for example -X linger.ms=50")
+        })?;
+        let said = [(compression.is_some(), OF_COMPRESSION, "--compression"), (acks.is_some(), OF_ACKS, "--acks")];
+        for (given, names, flag) in said {
+            if given && names.contains(&name) {
+                return Err(Failure::usage(format!("{flag} and -X {name} say the same; give one of them")));
+            }
+        }
+        // What the user says of the record's safety is all of it.
+        if OF_ACKS.contains(&name) && !matches!(value, "all" | "-1") {
+            properties.retain(|(name, _)| name != "enable.idempotence");
+        }
+        properties.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(properties)
+}
+
 /// `name: value`.
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or_else(|| format!("{text:?} is not NAME:VALUE"))?;
@@ -58,25 +130,18 @@ impl Kafka {
         brokers: &str,
         topic: &str,
         records: Records,
-        properties: &[String],
+        properties: Vec<(String, String)>,
         give_up_after: Duration,
     ) -> Result<Self, Failure> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", brokers)
             .set("client.id", "evs-produce")
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
             .set("partitioner", "murmur2_random")
             .set("message.max.bytes", RECORD_BYTES_MAX)
-            .set("compression.type", "lz4")
             .set("linger.ms", "5")
             .set("delivery.timeout.ms", give_up_after.as_millis().clamp(100, 3_600_000).to_string());
-        for property in properties {
-            let (name, value) = property.split_once('=').ok_or_else(|| {
-                Failure::usage(format!("-X {property:?} is not NAME=VALUE"))
-                    .hint("for example -X compression.type=gzip")
-            })?;
+        for (name, value) in properties {
             config.set(name, value);
         }
         let producer: FutureProducer = config
@@ -193,5 +258,37 @@ fn find_topic(producer: &FutureProducer, brokers: &str, topic: &str, patience: D
             }
             Some(_) => std::thread::sleep(Duration::from_millis(100)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_properties_and_say_it_once() {
+        let all = |compression, acks, more: &[&str]| {
+            let more: Vec<String> = more.iter().map(|&text| text.to_owned()).collect();
+            let properties = properties(compression, acks, &more).map_err(|failure| failure.message)?;
+            Ok::<_, String>(
+                properties.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),
+            )
+        };
+        assert_eq!(all(None, None, &[]).unwrap(), "compression.type=lz4 acks=all enable.idempotence=true");
+        assert_eq!(
+            all(Some(Compression::Gzip), Some(Acks::Leader), &["linger.ms=50"]).unwrap(),
+            "compression.type=gzip acks=1 max.in.flight.requests.per.connection=1 linger.ms=50"
+        );
+        assert!(all(None, None, &["compression.codec=zstd"]).unwrap().ends_with("compression.codec=zstd"));
+        assert_eq!(all(None, None, &["acks=1"]).unwrap(), "compression.type=lz4 acks=all acks=1");
+        for (compression, acks, property) in [
+            (Some(Compression::None), None, "compression.type=lz4"),
+            (Some(Compression::None), None, "compression.codec=lz4"),
+            (None, Some(Acks::All), "acks=1"),
+            (None, Some(Acks::All), "request.required.acks=all"),
+        ] {
+            assert!(all(compression, acks, &[property]).unwrap_err().contains("say the same"), "{property}");
+        }
+        assert!(all(None, None, &["acks"]).unwrap_err().contains("NAME=VALUE"));
     }
 }
