@@ -102,7 +102,7 @@ async fn what_retention_drops_is_told_as_an_exact_gap() {
     // It may have taken several looks at the queue.
     let told = async || installation.app.oplog.after(0, 100).into_iter().filter(|entry| entry.kind == "gap");
     until("the operator's log has the last of it", async || {
-        told().await.last().is_some_and(|entry| entry.message.ends_with("..=150 unread"))
+        told().await.next_back().is_some_and(|entry| entry.message.ends_with("..=150 unread"))
     })
     .await;
     for entry in told().await {
