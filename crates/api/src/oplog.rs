@@ -11,10 +11,13 @@ pub struct LogEntry {
     pub level: Level,
     /// `connected`, `disconnected`, `superseded`, `slow`, `gap`, `epoch`, `dead_letter`, `filter_created`,
     /// `filter_updated`, `filter_deleted`, `dependency_lost`, `dependency_back`, `started`, `draining`, `rebalance`
-    /// (partitions of the log went from one matcher to another).
+    /// (partitions of the log went from one matcher to another), `log_cut` (an instance wrote more than the others learn).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscriber: Option<String>,
+    /// Where it happened; absent if it is about the installation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
     pub message: String,
 }
 

@@ -13,6 +13,9 @@ pub struct Stats {
     pub version: String,
     /// `embedded` or `distributed`.
     pub mode: String,
+    /// Kafka topic that the events lie in; absent where the event log is embedded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
     /// Taken by the API; what other producers wrote to the log is not among them.
     pub events_in_total: u64,
     pub events_matched_total: u64,

@@ -24,6 +24,7 @@ mod lexicon;
 mod number;
 mod order;
 mod paged;
+mod pipeline;
 mod places;
 mod pool;
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a prefetch; see there why it is sound"))]
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use admission::{Admission, Indexability, admission};
+pub use pipeline::Pipeline;
 pub use snapshot::{Scratch, Snapshot};
 pub use writer::MatchIndex;
 

@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::ops::ControlFlow;
+
 use evs_core::filter::arbitrary::{event, filter};
-use evs_core::index::{MatchIndex, Scratch, Target};
+use evs_core::index::{MatchIndex, Pipeline, Scratch, Target};
 use evs_core::{Filter, FilterId, FilterVersion, Shard, Slot};
 use proptest::prelude::*;
 use support::{Oracle, written};
@@ -38,6 +40,7 @@ proptest! {
         let mut reader = index.reader();
         let mut oracle = Oracle::default();
         let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+        let (mut pipeline, mut events) = (Pipeline::default(), Vec::new());
         for (version, step) in (1..).zip(steps) {
             match step {
                 Step::Insert(id, shard, slot, filter) => {
@@ -55,7 +58,17 @@ proptest! {
                     let snapshot = reader.snapshot();
                     prop_assert_eq!(snapshot.version(), FilterVersion(version));
                     snapshot.matches(&event, &mut scratch, &mut out);
-                    prop_assert_eq!(&out, &oracle.matches(&event), "{:?}", event);
+                    let wanted = oracle.matches(&event);
+                    prop_assert_eq!(&out, &wanted, "{:?}", event);
+                    // Beside others, and in any place among them.
+                    events.push(event);
+                    let mut all = Vec::new();
+                    snapshot.matches_each(&events, &mut pipeline, &mut out, |found| {
+                        all.push(found.to_vec());
+                        if all.len() == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    });
+                    let wanted: Vec<_> = events.iter().take(7).map(|event| oracle.matches(event)).collect();
+                    prop_assert_eq!(all, wanted, "{:?}", events);
                 }
             }
             prop_assert_eq!(index.stats().filters, oracle.0.len());

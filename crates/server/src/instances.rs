@@ -1,6 +1,7 @@
 //! What a process tells the others through the filter store: that it lives, how it is, and what it has counted. The
 //! matcher reports besides, since filters become active by what it has applied.
 
+mod elsewhere;
 mod rebalances;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::config::Role;
 use crate::metrics::Rate;
 use crate::ports::PortResult;
 use crate::ports::filter_store::{Assignment, Counts, InstanceReport};
+use elsewhere::Elsewhere;
 use rebalances::Assignments;
 
 /// Three may be missed before the instance counts as dead.
@@ -51,7 +53,7 @@ pub fn counts(app: &App, rates: &Rates) -> Counts {
 /// Reports until the process stops.
 pub async fn run(app: App) {
     let rates = Rates::default();
-    let mut assignments = Assignments::default();
+    let (mut assignments, mut elsewhere) = (Assignments::default(), Elsewhere::default());
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -62,8 +64,10 @@ pub async fn run(app: App) {
         // The next tick tries again; readiness tells that the store is away.
         match report(&app, &rates).await {
             Ok(reports) => {
-                for (level, message) in assignments.changes(&by_process(reports)) {
-                    app.oplog.write(level, "rebalance", None, message);
+                let reports = by_process(reports);
+                app.oplog.copy(elsewhere.news(&app.instance, &reports));
+                for (level, message) in assignments.changes(&reports) {
+                    app.oplog.write_common(level, "rebalance", message);
                 }
             }
             Err(error) => tracing::debug!(%error, "this instance could not be reported"),
@@ -87,6 +91,7 @@ async fn report(app: &App, rates: &Rates) -> PortResult<Vec<InstanceReport>> {
         problem,
         counts: counts(app, rates),
         assignment: Assignment::default(),
+        log: app.oplog.recent(),
         age_s: 0.0,
     };
     app.filters.report(report).await?;
@@ -112,6 +117,7 @@ pub fn by_process(mut reports: Vec<InstanceReport>) -> Vec<InstanceReport> {
                 process.problem = process.problem.take().or(report.problem);
                 process.counts = process.counts.with(&report.counts);
                 process.age_s = process.age_s.max(report.age_s);
+                process.log.extend(report.log);
                 if process.assignment == Assignment::default() {
                     process.assignment = report.assignment;
                 }

@@ -25,6 +25,8 @@ const SWEEP_PAGE: usize = 1000;
 const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Routes that one plan sorts.
 const PLAN_ROUTES_MAX: usize = 200_000;
+/// Subscribers that one look at retention names in the operator's log; the others are counted.
+const EXPIRED_TOLD_MAX: usize = 10;
 /// A step holds the store for a few milliseconds, not longer.
 const BUDGET: Budget = Budget { spills_max: 300, slots_max: 50_000 };
 
@@ -250,14 +252,19 @@ impl Keeper {
         if expired.is_empty() {
             return;
         }
-        let slots: Vec<Slot> = expired.iter().map(|expired| expired.slot).collect();
+        let slots: Vec<Slot> = expired.iter().take(EXPIRED_TOLD_MAX).map(|expired| expired.slot).collect();
         let named = self.app.filters.at_slots(self.shard, &slots).await.unwrap_or_else(|error| {
             tracing::warn!(%error, shard = %self.shard, "whose deliveries retention dropped cannot be looked up");
             Vec::new()
         });
         let named: HashMap<Slot, SubscriberId> = named.into_iter().collect();
-        for Expired { slot, from, to } in expired {
-            self.app.metrics.expired.inc_by(to.0 - from.0 + 1);
+        self.app.metrics.expired.inc_by(expired.iter().map(|expired| expired.to.0 - expired.from.0 + 1).sum());
+        if let Some(more @ 1..) = expired.len().checked_sub(EXPIRED_TOLD_MAX) {
+            let message =
+                format!("retention dropped unread deliveries of {more} more subscribers in shard {}", self.shard);
+            self.app.oplog.write(Level::Warn, "gap", None, message);
+        }
+        for Expired { slot, from, to } in expired.iter().take(EXPIRED_TOLD_MAX) {
             let subscriber = named.get(slot).map(SubscriberId::as_str);
             let of = if subscriber.is_some() {
                 String::new()

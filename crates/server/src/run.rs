@@ -54,7 +54,7 @@ impl Server {
         let traces = Traces::start(&config, &instance).map_err(anyhow::Error::msg)?;
         let backends = Backends::open(&config, &clock).await?;
         let metrics = Arc::new(Metrics::default());
-        let oplog = Arc::new(OpLog::new(clock.clone()));
+        let oplog = Arc::new(OpLog::new(clock.clone(), instance.clone()));
         let readers = Readers::start(&backends.queue, &metrics, &oplog, &shutdown);
         let app = App {
             started_ms: clock.now_ms(),

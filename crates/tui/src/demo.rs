@@ -270,7 +270,14 @@ impl World {
     }
 
     fn happened(&mut self, level: Level, kind: &str, subscriber: Option<String>, message: String) {
-        let entry = LogEntry { id: self.next_log, time_ms: self.now_ms, level, kind: kind.into(), subscriber, message };
+        let instance = match kind {
+            "rebalance" => None,
+            "filter_created" | "filter_updated" | "filter_deleted" => Some("api-1".into()),
+            "dead_letter" | "gap" => Some("matcher-1".into()),
+            _ => Some("gateway-2".into()),
+        };
+        let (id, time_ms, kind) = (self.next_log, self.now_ms, kind.into());
+        let entry = LogEntry { id, time_ms, level, kind, subscriber, instance, message };
         self.next_log += 1;
         self.log.push(entry);
     }
@@ -312,13 +319,8 @@ impl World {
                     );
                 }
             }
-            40 => self.happened(
-                Level::Error,
-                "dependency_lost",
-                None,
-                "gateway-2: queue shard 1: connection reset".into(),
-            ),
-            60 => self.happened(Level::Info, "dependency_back", None, "gateway-2: queue shard 1, after 20s".into()),
+            40 => self.happened(Level::Error, "dependency_lost", None, "queue shard 1: connection reset".into()),
+            60 => self.happened(Level::Info, "dependency_back", None, "queue shard 1, after 20s".into()),
             75 => {
                 let id = self.actors[2].id.clone();
                 self.happened(Level::Warn, "gap", Some(id), "1,204 deliveries passed the retention unread".into());

@@ -248,7 +248,7 @@ fn perform(
             screen.pace.lost();
         }
         Effect::Redraw => {
-            guard.forget()?;
+            guard.forget();
             screen.pace.lost();
         }
         Effect::Copy(text) => {

@@ -21,6 +21,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 pub struct Guard {
     pub terminal: Terminal<CrosstermBackend<Stdout>>,
     mouse: bool,
+    is_stale: bool,
 }
 
 impl Guard {
@@ -30,7 +31,7 @@ impl Guard {
         // The theme decides on colour; crossterm's own answer to NO_COLOR resets bold and reverse too.
         ratatui::crossterm::style::force_color_output(true);
         install_panic_hook();
-        let mut guard = Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, mouse };
+        let mut guard = Self { terminal: Terminal::new(CrosstermBackend::new(io::stdout()))?, mouse, is_stale: true };
         guard.enter()?;
         Ok(guard)
     }
@@ -43,18 +44,13 @@ impl Guard {
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
-        self.set_mouse(self.mouse)?;
-        self.forget()
+        self.forget();
+        self.set_mouse(self.mouse)
     }
 
-    /// Clears, so that the next picture is drawn whole. `Terminal::clear` would first ask the terminal where its cursor
-    /// is and wait for the answer, which input may swallow and which some terminals never give.
-    ///
-    /// # Errors
-    /// If the terminal does not take it.
-    pub fn forget(&mut self) -> io::Result<()> {
-        let size = self.terminal.size()?;
-        self.terminal.resize(ratatui::layout::Rect::new(0, 0, size.width, size.height))
+    /// What is on the terminal is not what was drawn: the next picture is drawn whole.
+    pub fn forget(&mut self) {
+        self.is_stale = true;
     }
 
     /// # Errors
@@ -88,6 +84,12 @@ impl Guard {
     /// If the terminal does not take it.
     pub fn draw(&mut self, picture: impl FnOnce(&mut ratatui::Frame<'_>)) -> io::Result<()> {
         queue!(io::stdout(), BeginSynchronizedUpdate)?;
+        if std::mem::take(&mut self.is_stale) {
+            // `Terminal::clear` would first ask the terminal where its cursor is and wait for the answer, which input
+            // may swallow and which some terminals never give.
+            let size = self.terminal.size()?;
+            self.terminal.resize(ratatui::layout::Rect::new(0, 0, size.width, size.height))?;
+        }
         self.terminal.draw(picture)?;
         execute!(io::stdout(), EndSynchronizedUpdate)
     }

@@ -80,9 +80,16 @@ fn one_line(stats: &Stats) -> String {
     )
 }
 
+fn mode(stats: &Stats) -> String {
+    match &stats.topic {
+        Some(topic) => format!("{}, topic {topic}", stats.mode),
+        None => stats.mode.clone(),
+    }
+}
+
 pub(crate) fn describe(stats: &Stats) -> String {
     let mut lines = vec![
-        format!("{BOLD}evs {}{BOLD:#} {DIM}{}, up {}{DIM:#}", stats.version, stats.mode, seconds(stats.uptime_s)),
+        format!("{BOLD}evs {}{BOLD:#} {DIM}{}, up {}{DIM:#}", stats.version, mode(stats), seconds(stats.uptime_s)),
         format!(
             "events       {} in, {:.0}/s; {} matched",
             thousands(stats.events_in_total),
@@ -125,9 +132,13 @@ pub(crate) fn describe(stats: &Stats) -> String {
         lines.push(format!("{YELLOW}trouble      {}{YELLOW:#}", trouble.join(", ")));
     }
     for it in &stats.partitions {
-        let lag =
-            format!("partition {}  offsets {}..{}, {} to be matched", it.partition, it.low, it.high, thousands(it.lag));
-        lines.push(lag);
+        let lag = thousands(it.lag);
+        let matcher =
+            it.owner.as_ref().map_or_else(|| format!("{YELLOW}no matcher{YELLOW:#}"), |id| format!("matcher {id}"));
+        lines.push(format!(
+            "partition {}  offsets {}..{}, {lag} to be matched; {matcher}",
+            it.partition, it.low, it.high
+        ));
     }
     for it in &stats.instances {
         let health = match &it.problem {

@@ -7,9 +7,10 @@ mod peers;
 mod workloads;
 
 use std::hint::black_box;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use evs_core::index::{MatchIndex, Scratch, Target};
+use evs_core::index::{MatchIndex, Pipeline, Scratch, Target};
 use evs_core::{FilterId, FilterVersion, Shard, Slot};
 use workloads::{Generator, Sample, SampleEvent, Workload};
 
@@ -21,6 +22,8 @@ const SEED: u64 = 0x05ee_d5ee_d5ee;
 /// Distinct events by default; with very few, what they need stays in the caches.
 const EVENTS: usize = 2000;
 const SHARDS: u32 = 8;
+/// Events that are matched together, as a matcher reads them from the log.
+const BATCH: usize = 50;
 
 /// Changes between two publications, as a server batches them.
 const CHANGES_PER_PUBLISH: usize = 1000;
@@ -189,19 +192,36 @@ fn measure(options: &Options, workload: Workload, size: usize) {
     let candidates = scratch.candidates as f64 / scratch.matches.max(1) as f64;
 
     let mut ids: Vec<u32> = Vec::new();
+    let mut pipeline = Pipeline::default();
+    let batches: Vec<&[SampleEvent]> = events.chunks(BATCH).collect();
+    let by_event = batches.len() as f64 / events.len() as f64;
     // An event as numbers: what is left when reading it is taken away.
-    let (_, json, find) = options.per_event_both(events.len(), |at, whole| {
-        ids.clear();
-        snapshot.read(&events[at].event, &mut scratch);
+    let (_, json, find) = options.per_event_both(batches.len(), |at, whole| {
+        let batch = batches[at].iter().map(|sample| &sample.event);
         if whole {
-            snapshot.visit(&events[at].event, &mut scratch, |run| ids.extend_from_slice(run));
+            let mut last = usize::MAX;
+            snapshot.visit_each(batch, &mut pipeline, |event, run| {
+                if event != last {
+                    black_box(&ids);
+                    ids.clear();
+                    last = event;
+                }
+                ids.extend_from_slice(run);
+            });
+        } else {
+            batch.for_each(|event| snapshot.read(event, &mut scratch));
         }
         black_box((&scratch, &ids));
     });
-    let sorted = options.per_event(events.len(), |at| {
-        snapshot.matches(&events[at].event, &mut scratch, &mut out);
-        black_box(&out);
-    });
+    let (json, find) = (json * by_event, find * by_event);
+    let sorted = by_event
+        * options.per_event(batches.len(), |at| {
+            let batch = batches[at].iter().map(|sample| &sample.event);
+            snapshot.matches_each(batch, &mut pipeline, &mut out, |found| {
+                black_box(found);
+                ControlFlow::Continue(())
+            });
+        });
     let from: Vec<u32> = (0..matches.ceil() as u32).collect();
     let copy = options.per_event(1, |_| {
         ids.clear();

@@ -119,8 +119,13 @@ impl Snapshot {
 
     /// Fills `out` with the matches of this event, sorted by shard, slot and filter.
     pub fn matches(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<Match>) {
-        out.clear();
         self.read(event, scratch);
+        self.collect(event, scratch, out);
+    }
+
+    /// The second half of [`matches`](Self::matches).
+    pub(super) fn collect(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<Match>) {
+        out.clear();
         self.visit(event, scratch, |filters| {
             out.extend(filters.iter().map(|filter| Match { target: self.target(*filter), filter: FilterId(*filter) }));
         });

@@ -109,6 +109,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         uptime_s: (now_ms - app.started_ms).max(0) as f64 / 1000.0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         mode: mode(app).to_owned(),
+        topic: app.log.topic().map(str::to_owned),
         events_in_total: counts.events_in,
         events_matched_total: counts.events_matched,
         deliveries_total: counts.deliveries,
@@ -182,8 +183,7 @@ async fn shards(app: &App, rows: &[Row]) -> PortResult<Vec<ShardStats>> {
 }
 
 fn instance(report: InstanceReport) -> InstanceStats {
-    let InstanceReport { id, roles, filter_version, connections, uptime_s, problem, counts: _, assignment, age_s } =
-        report;
+    let InstanceReport { id, roles, filter_version, connections, uptime_s, problem, assignment, age_s, .. } = report;
     let Assignment { partitions, rebalances, last_rebalance_ms } = assignment;
     let healthy = problem.is_none() && age_s < INSTANCE_TTL_S;
     InstanceStats {

@@ -5,10 +5,11 @@
 //! its checkpoint catches up at its next append or after [`CATCH_UP`], and such an append carries the lowest filter
 //! version of all that it covers (rule 21).
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evs_core::index::{IndexReader, Match, Scratch};
+use evs_core::index::{IndexReader, Match, Pipeline};
 use evs_core::log::EntryBuilder;
 use evs_core::{Epoch, FilterId, FilterVersion, Offset, Partition, Shard, Trace, limits};
 use futures_util::future::join_all;
@@ -54,7 +55,7 @@ pub(super) async fn run(shared: Shared, partition: Partition, generation: u64, b
         partition,
         generation,
         batches,
-        scratch: Scratch::default(),
+        pipeline: Pipeline::default(),
         matches: Vec::new(),
         hits: Vec::new(),
         chains: Vec::new(),
@@ -89,7 +90,7 @@ struct Task {
     partition: Partition,
     generation: u64,
     batches: mpsc::Receiver<LogBatch>,
-    scratch: Scratch,
+    pipeline: Pipeline,
     matches: Vec<Match>,
     /// The filters that matched in the batch, reused.
     hits: Vec<FilterId>,
@@ -345,23 +346,26 @@ impl Task {
             .collect();
         let mut matched = 0;
         self.hits.clear();
-        let before = (self.scratch.candidates, self.scratch.matches);
+        let before = (self.pipeline.candidates(), self.pipeline.matches());
         let (mut cut, mut spans) = (None, Vec::new());
-        for (number, logged) in events.iter().enumerate() {
-            self.sampler.see(&logged.event);
-            snapshot.matches(&logged.event, &mut self.scratch, &mut self.matches);
-            if self.matches.is_empty() {
-                continue;
+        let mut logged_events = events.iter().enumerate();
+        let all = events.iter().map(|logged| &logged.event);
+        let (sampler, hits, chains) = (&mut self.sampler, &mut self.hits, &self.chains);
+        snapshot.matches_each(all, &mut self.pipeline, &mut self.matches, |matches| {
+            let Some((number, logged)) = logged_events.next() else { return ControlFlow::Break(()) };
+            sampler.see(&logged.event);
+            if matches.is_empty() {
+                return ControlFlow::Continue(());
             }
             matched += 1;
             let mut full = false;
             let at = (self.partition, logged.offset);
-            let span = logged.event.trace().map(|trace| span(&self.shared, trace, at, self.matches.len()));
+            let span = logged.event.trace().map(|trace| span(&self.shared, trace, at, matches.len()));
             let trace = span.as_ref().and_then(Span::trace);
             spans.extend(span);
-            for of_shard in self.matches.chunk_by(|left, right| left.target.shard == right.target.shard) {
+            for of_shard in matches.chunk_by(|left, right| left.target.shard == right.target.shard) {
                 let at = usize::from(of_shard[0].target.shard.0);
-                let (Some(builder), Some(chain)) = (builders.get_mut(at), self.chains.get(at)) else { continue };
+                let (Some(builder), Some(chain)) = (builders.get_mut(at), chains.get(at)) else { continue };
                 if logged.offset < chain.next {
                     continue;
                 }
@@ -375,17 +379,18 @@ impl Task {
                 full |= builder.routes_len() >= limits::ENTRY_ROUTES_MAX / 4
                     || builder.body_bytes() >= limits::ENTRY_BYTES_MAX;
             }
-            self.hits.extend(self.matches.iter().map(|found| found.filter));
+            hits.extend(matches.iter().map(|found| found.filter));
             if full {
                 cut = Some((number + 1, Offset(logged.offset.0 + 1)));
-                break;
+                return ControlFlow::Break(());
             }
-        }
+            ControlFlow::Continue(())
+        });
         // Under one lock, which the other partitions' tasks share, so not for longer than it takes to count.
         self.shared.activity.count(&self.hits, now_ms);
         self.shared.app.metrics.events_matched.inc_by(matched);
-        self.shared.app.metrics.match_candidates.inc_by(self.scratch.candidates - before.0);
-        self.shared.app.metrics.match_matches.inc_by(self.scratch.matches - before.1);
+        self.shared.app.metrics.match_candidates.inc_by(self.pipeline.candidates() - before.0);
+        self.shared.app.metrics.match_matches.inc_by(self.pipeline.matches() - before.1);
         let (taken, to) = cut.unwrap_or((events.len(), end));
         (taken, to, snapshot.version(), builders, spans)
     }

@@ -17,6 +17,11 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
     /// Positions in the order of `events`.
     async fn append(&self, events: Vec<Event>) -> PortResult<Vec<Position>>;
 
+    /// The topic that the events lie in, where the log is one among others.
+    fn topic(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether [`append_once`](Self::append_once) is of use here.
     fn keeps_keys(&self) -> bool {
         false

@@ -224,6 +224,9 @@ pub struct InstanceReport {
     /// Empty where there is no matcher.
     #[serde(default)]
     pub assignment: Assignment,
+    /// The newest entries of its operator's log, with numbers of their own from 1 on; empty beside a matcher's name.
+    #[serde(default)]
+    pub log: Vec<evs_api::oplog::LogEntry>,
     /// Set by the store.
     #[serde(default)]
     pub age_s: f64,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use evs_api::oplog::LogEntry;
 use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{ConsumerName, FilterId, FilterVersion, Slot, SubscriberId};
 use evs_server::ports::FilterStore;
@@ -322,6 +323,7 @@ pub(crate) async fn reports_are_listed(store: &dyn FilterStore) {
         problem: Some("redis is away".to_owned()),
         counts: Counts { events_in: 7, deliveries_per_s: 0.5, ..Counts::default() },
         assignment: Assignment { partitions: vec![0, 3], rebalances: 2, last_rebalance_ms: Some(9) },
+        log: vec![LogEntry { id: 4, instance: Some(id.to_owned()), ..LogEntry::default() }],
         age_s: 0.0,
     };
     for (id, version) in [("a", 1), ("b", 2), ("a", 5)] {

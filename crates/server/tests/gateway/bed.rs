@@ -54,7 +54,7 @@ impl Bed {
     pub(crate) async fn with(config: Config) -> Self {
         let clock = Clock::system();
         let queue = Arc::new(MemoryQueue::new(1, u64::MAX, clock.clone(), 7));
-        let (metrics, oplog) = (Arc::new(Metrics::default()), Arc::new(OpLog::new(clock.clone())));
+        let (metrics, oplog) = (Arc::new(Metrics::default()), Arc::new(OpLog::new(clock.clone(), "test".into())));
         let shutdown = CancellationToken::new();
         let port: Arc<dyn DeliveryQueue> = queue.clone();
         port.open(SHARD, FilterVersion(0)).await.unwrap();

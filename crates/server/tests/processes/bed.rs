@@ -70,6 +70,7 @@ pub(crate) fn http() -> reqwest::Client {
 pub(crate) struct Bed {
     folder: tempfile::TempDir,
     pub(crate) environment: Vec<(&'static str, String)>,
+    topic: String,
 }
 
 impl Bed {
@@ -87,7 +88,12 @@ impl Bed {
             ("EVS_FILTER_STORE", filter_store.to_owned()),
             ("EVS_DRAIN_S", "1".to_owned()),
         ];
-        Self { folder: tempfile::tempdir().unwrap(), environment }
+        Self { folder: tempfile::tempdir().unwrap(), environment, topic: name }
+    }
+
+    /// Where the events lie in Kafka.
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
     }
 
     pub(crate) fn set(&mut self, variable: &'static str, value: impl Into<String>) {

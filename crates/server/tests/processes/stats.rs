@@ -42,6 +42,7 @@ async fn every_instance_is_shown_with_its_role_and_connections() {
     ]);
     assert_eq!(shown, wanted);
     assert_eq!((stats.connections, stats.mode.as_str()), (1, "distributed"));
+    assert_eq!(stats.topic.as_deref(), Some(bed.topic()));
     assert!(stats.filter_version >= 2);
     assert!(stats.instances.iter().all(|it| it.filter_version == stats.filter_version), "{:#?}", stats.instances);
     assert_eq!(stats.partitions.iter().map(|it| it.matched).sum::<u64>(), 40, "{:?}", stats.partitions);
@@ -140,4 +141,28 @@ async fn whose_partitions_are_and_how_they_move_is_told() {
 /// By partition.
 fn owners(stats: &Stats) -> Vec<Option<&str>> {
     stats.partitions.iter().map(|partition| partition.owner.as_deref()).collect()
+}
+
+#[tokio::test]
+async fn the_log_of_every_process_is_in_that_of_the_api() {
+    let bed = Bed::new().await;
+    let (api, gateway) = tokio::join!(bed.start("api,matcher"), bed.start("gateway"));
+    let client = client(&api, &gateway);
+    let (own, other) = (api.instance().await, gateway.instance().await);
+    subscribe(&client, "reads").await;
+    // Connections end at the gateway, which has no `/log`.
+    let mut first = follow(&client, "reads");
+    publish(&client, 0..1).await;
+    assert_eq!(receive(&mut first, 1).await, [0]);
+    drop(first);
+    until("what happened at either is told once, with its place", async || {
+        let entries = client.log(None).await.unwrap().items;
+        let count = |instance: &str, kind: &str| {
+            entries.iter().filter(|it| it.instance.as_deref() == Some(instance) && it.kind == kind).count()
+        };
+        let told = [(&own, "started"), (&own, "filter_created"), (&other, "started"), (&other, "disconnected")];
+        told.iter().all(|(instance, kind)| count(instance, kind) == 1)
+            && entries.windows(2).all(|pair| pair[0].id + 1 == pair[1].id)
+    })
+    .await;
 }

@@ -227,7 +227,7 @@ impl World {
         let seed = self.dice.random();
         let queue: Arc<dyn evs_server::ports::DeliveryQueue> =
             Arc::new(FaultyQueue::new(self.queue.clone(), seed, frozen, self.mutation, self.counts.clone()));
-        let (metrics, oplog) = (Arc::new(Metrics::default()), Arc::new(OpLog::new(clock.clone())));
+        let (metrics, oplog) = (Arc::new(Metrics::default()), Arc::new(OpLog::new(clock.clone(), "test".into())));
         App {
             readers: Readers::start(&queue, &metrics, &oplog, shutdown),
             auth: Authorizer::new(&AuthConfig::from(&config), clock.clone()).unwrap(),

@@ -289,5 +289,6 @@ fn filter_text(filter: &Filter) -> String {
 }
 
 fn log_text(entry: &LogEntry) -> String {
-    format!("{} {} {}", entry.kind, entry.subscriber.as_deref().unwrap_or_default(), entry.message)
+    let words = [&entry.subscriber, &entry.instance].map(|word| word.as_deref().unwrap_or_default());
+    format!("{} {} {} {}", entry.kind, words[0], words[1], entry.message)
 }

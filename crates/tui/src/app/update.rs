@@ -22,7 +22,8 @@ impl App {
             }
             Message::Resize(width, height) => {
                 self.size = (width, height);
-                Vec::new()
+                // There and back between two pictures: the size is as it was, and the cells cut off are lost.
+                vec![Effect::Redraw]
             }
             Message::Key(chord) => self.key(chord),
             Message::Paste(text) => {

@@ -64,6 +64,7 @@ impl World {
             uptime_s: 86_400.0 + t,
             version: env!("CARGO_PKG_VERSION").into(),
             mode: "demo".into(),
+            topic: Some("user-events".into()),
             events_in_total: self.totals.events,
             events_matched_total: self.totals.matched,
             deliveries_total: self.totals.deliveries,

@@ -148,6 +148,9 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
         let s = format::age_ms(ui.app.now_ms, at_ms);
         title.push((if s < FRESH_S { Role::Warn } else { Role::Muted }, format!("  moved {} ago", format::seconds(s))));
     }
+    if let Some(topic) = &stats.topic {
+        title.push((Role::Muted, format!("  of {topic}")));
+    }
     // An older server does not say who has what.
     let says = stats.partitions.iter().any(|p| p.owner.is_some());
     let inner = ui.pane(area, buf, pane, &title);

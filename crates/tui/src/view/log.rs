@@ -11,16 +11,23 @@ use crate::format;
 use crate::message::Topic;
 use crate::theme::Role;
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     column("time", 12, 1),
     column("level", 7, 0),
     column("kind", 15, 2),
     column("subscriber", 12, 3),
     column("message", 16, 0).grows(),
+    column("instance", 10, 4),
 ];
 
 /// Which of them is the message.
 const MESSAGE: usize = 4;
+
+/// The last says where something happened: of use where there are several, and room.
+fn columns(ui: &Ui<'_>, width: u16) -> &'static [Column] {
+    let instances = ui.app.data().stats.as_ref().map_or(0, |stats| stats.instances.len());
+    if instances > 1 && width >= 100 { &COLUMNS } else { &COLUMNS[..=MESSAGE] }
+}
 
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let app = ui.app;
@@ -58,6 +65,7 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     if let Some(at) = selected {
         inner.height -= message(ui, inner, buf, &rows[at].message);
     }
+    let columns = columns(ui, inner.width);
     let offset = list.window(rows.len(), selected, usize::from(inner.height.saturating_sub(1)));
     let this: &Ui<'_> = ui;
     let cell = |row: usize, c: usize| {
@@ -71,19 +79,20 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
             },
             2 => (Role::Text, entry.kind.clone()),
             3 => (Role::Text, entry.subscriber.clone().unwrap_or_default()),
-            _ => (Role::Text, entry.message.clone()),
+            MESSAGE => (Role::Text, entry.message.clone()),
+            _ => (Role::Muted, entry.instance.clone().unwrap_or_default()),
         }
     };
     let is_marked = |row: usize| app.log.marks.contains(&rows[row].id);
     let table_rows = Rows { len: rows.len(), offset, selected, is_marked: &is_marked, cell: &cell };
     let mut out = Ui::new(app);
-    table::draw(&mut out, inner, buf, &COLUMNS, None, &table_rows);
+    table::draw(&mut out, inner, buf, columns, None, &table_rows);
     ui.take_hits(out);
 }
 
 /// What the chosen entry says, at the bottom, where its column cuts it; answers how many lines that took.
 fn message(ui: &Ui<'_>, area: Rect, buf: &mut Buffer, message: &str) -> u16 {
-    let shown = table::fit(&COLUMNS, area.width);
+    let shown = table::fit(columns(ui, area.width), area.width);
     let room = shown.iter().find(|(c, _)| *c == MESSAGE).map_or(0, |(_, width)| usize::from(*width));
     if format::width(message) <= room || area.height < 5 {
         return 0;

@@ -117,7 +117,7 @@ fn a_walk_through_a_server() {
     pty.until("it is back", |s| s.contains("connected") && !s.contains("retrying"));
     // The log of the old life was read to its end; the new one begins with a start of its own.
     pty.press("5");
-    pty.until("both starts in the log", |s| s.matches(" started ").count() == 2);
+    pty.until("both starts in the log", |s| s.matches("info  started").count() == 2);
     pty.press("q");
     assert_eq!(pty.exit_code(), 0);
     pty.assert_restored();

@@ -17,6 +17,10 @@ use crate::ports::event_log::{Committed, DeadLetter, EventLog, LogConsumer, LogR
 
 #[async_trait]
 impl EventLog for KafkaLog {
+    fn topic(&self) -> Option<&str> {
+        Some(&self.shared.topic)
+    }
+
     /// Not atomic over several events: Kafka has no such step without transactions. After an error some may be there;
     /// the identical call may write them twice, and `event_id` tells.
     async fn append(&self, events: Vec<Event>) -> PortResult<Vec<Position>> {
