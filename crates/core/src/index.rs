@@ -39,6 +39,10 @@ mod table;
 mod usage;
 mod writer;
 
+#[cfg(test)]
+#[expect(clippy::duplicate_mod, reason = "each of the included tests has the oracle")]
+mod small;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -49,6 +53,11 @@ pub use snapshot::{Scratch, Snapshot};
 pub use writer::MatchIndex;
 
 use crate::{FilterId, Shard, Slot};
+
+/// A bound of the index. The unit tests make it small, so that a few filters reach what lies beyond it.
+const fn bound(usual: usize, in_tests: usize) -> usize {
+    if cfg!(test) { in_tests } else { usual }
+}
 
 /// Whose queue a match goes to.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

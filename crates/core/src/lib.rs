@@ -5,6 +5,9 @@
 //! wants, [`index`] finds the filters of an event, [`log`] is the packed delivery log and its fold, a [`Cursor`] is
 //! where a consumer stands, [`limits`] bounds it all.
 
+#[cfg(test)]
+extern crate self as evs_core;
+
 pub mod cursor;
 pub mod event;
 pub mod filter;

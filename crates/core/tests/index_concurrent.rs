@@ -27,6 +27,7 @@ fn every_answer_is_that_of_its_version() {
             scope.spawn(move || {
                 let (mut dice, mut scratch, mut out) = (Dice(seed), Scratch::default(), Vec::new());
                 let mut last = 0;
+                let mut held = reader.snapshot().clone();
                 while !done.load(Ordering::Relaxed) {
                     let event = &events[usize::try_from(dice.below(events.len() as u64)).unwrap()];
                     let snapshot = reader.snapshot();
@@ -36,6 +37,14 @@ fn every_answer_is_that_of_its_version() {
                     snapshot.matches(event, &mut scratch, &mut out);
                     let oracle = versions.read().unwrap()[&version].clone();
                     assert_eq!(out, oracle.matches(event), "at version {version}");
+                    // One that is held on to answers as ever, however far the writer has gone on.
+                    held.matches(event, &mut scratch, &mut out);
+                    let FilterVersion(version) = held.version();
+                    let oracle = versions.read().unwrap()[&version].clone();
+                    assert_eq!(out, oracle.matches(event), "at version {version}, held");
+                    if dice.below(100) == 0 {
+                        held = reader.snapshot().clone();
+                    }
                 }
             });
         }

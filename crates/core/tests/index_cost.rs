@@ -50,6 +50,10 @@ fn candidates_are_bounded_by_matches() {
             let mut scratch = Scratch::default();
             reader.snapshot().matches(&event(n, count), &mut scratch, &mut out);
             let (candidates, matches) = (scratch.candidates, scratch.matches);
+            if count == 2_000 && n < 40 {
+                let wanted = (0..count).filter(|other| filter(*other, count).matches(&event(n, count))).count();
+                assert_eq!(out.len(), wanted, "none is lost on the way");
+            }
             assert!(candidates <= 4 * matches + 100, "{count} filters: {candidates} candidates, {matches} matches");
         }
     }
@@ -151,4 +155,85 @@ fn a_skew_found_after_the_load_brings_candidates_down() {
     assert!(seen * 4 < guessed, "{seen} candidates after {moved} filters were moved, {guessed} before");
     // What cannot be placed better is not named for ever.
     assert!(moved < 2 * filters.len(), "{moved} moved");
+}
+
+fn inserted(texts: impl IntoIterator<Item = String>) -> (MatchIndex, Vec<Filter>) {
+    let mut index = MatchIndex::new();
+    let filters: Vec<Filter> =
+        texts.into_iter().map(|text| Filter::new(vec![], vec![], None, Some(&text)).unwrap()).collect();
+    for (id, filter) in (0..).zip(&filters) {
+        index.insert(FilterId(id), Target { shard: Shard(0), slot: Slot(0) }, filter);
+    }
+    index.publish(FilterVersion(1));
+    (index, filters)
+}
+
+fn parsed(text: &str) -> Event {
+    Event::parse(Bytes::from(text.to_owned())).unwrap()
+}
+
+/// The candidates of an event, whose matches are the oracle's.
+fn candidates(index: &MatchIndex, filters: &[Filter], event: &Event) -> u64 {
+    let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+    index.reader().snapshot().matches(event, &mut scratch, &mut out);
+    let wanted = (0..).zip(filters).filter(|(_, filter)| filter.matches(event)).map(|(id, _)| FilterId(id));
+    assert_eq!(out.iter().map(|found| found.filter).collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    scratch.candidates
+}
+
+/// What was observed of a value that one filter alone names must not be forgotten when that filter is put in anew.
+#[test]
+fn filters_move_to_values_that_they_alone_name() {
+    let (mut index, filters) =
+        inserted((0..1_000).map(|n| format!("event_type == \"purchase\" && promo_{n} == \"x\"")));
+    let event = parsed(r#"{"event_type":"purchase","user_id":"u"}"#);
+    // Pairs with some of the fields, as many as are looked up.
+    assert!(candidates(&index, &filters, &event) > 900);
+    (0..2_000).for_each(|_| index.observe(&event));
+    for id in index.misplaced(10_000) {
+        let filter = &filters[usize::try_from(id.0).unwrap()];
+        index.insert(id, Target { shard: Shard(0), slot: Slot(0) }, filter);
+    }
+    index.publish(FilterVersion(2));
+    assert_eq!(candidates(&index, &filters, &event), 0);
+    assert_eq!(candidates(&index, &filters, &parsed(r#"{"event_type":"purchase","promo_7":"x"}"#)), 1);
+}
+
+/// Many filters of one value, in several leaves: more of them go under pairs with it.
+#[test]
+fn a_value_with_many_filters_is_paired() {
+    let of_value = (0..300).map(|n| format!("country == \"DE\" && name.contains(\"n{n}\")"));
+    let of_pair = (0..200).map(|n| format!("country == \"DE\" && premium == true && name.contains(\"n{n}\")"));
+    let (index, filters) = inserted(of_value.chain(of_pair));
+    assert_eq!(candidates(&index, &filters, &parsed(r#"{"country":"DE","premium":false,"name":"n7"}"#)), 300);
+    assert_eq!(candidates(&index, &filters, &parsed(r#"{"country":"DE","premium":true,"name":"n7"}"#)), 500);
+}
+
+/// Bounds on ever other fields would make a cluster each, which every event of the key would have to walk past.
+#[test]
+fn bounds_on_many_fields_share_clusters() {
+    let texts = (0..1_600).map(|n| {
+        let (low, high, at) = (n % 40, n / 40, n % 7);
+        format!("event_type == \"purchase\" && low_{low} >= {at} && high_{high} <= {at}")
+    });
+    let (mut index, filters) = inserted(texts);
+    let event = parsed(r#"{"event_type":"purchase","low_3":4,"high_9":2,"low_8":9,"high_30":1}"#);
+    assert!(candidates(&index, &filters, &event) <= 1_600);
+    for id in (0..1_600).step_by(2) {
+        assert!(index.remove(FilterId(id)));
+    }
+    index.publish(FilterVersion(2));
+    let left = |id: &u32| id % 2 == 1;
+    let wanted = (0..).zip(&filters).filter(|(id, filter)| left(id) && filter.matches(&event)).count();
+    let (mut scratch, mut out) = (Scratch::default(), Vec::new());
+    index.reader().snapshot().matches(&event, &mut scratch, &mut out);
+    assert_eq!(out.len(), wanted);
+}
+
+/// More fields than were ever compared one by one, each read and matched.
+#[test]
+fn thousands_of_fields_are_indexed() {
+    let (index, filters) = inserted((0..4_000).map(|n| format!("tenant_{n} == \"x\"")));
+    assert_eq!(index.stats().unindexable_filters, 0);
+    assert_eq!(candidates(&index, &filters, &parsed(r#"{"tenant_5":"x","tenant_3999":"x","tenant_7":"y"}"#)), 2);
 }

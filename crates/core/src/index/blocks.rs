@@ -1,15 +1,17 @@
 //! Blocks of words by number, of which readers hold copies, each as of one publication.
 //!
 //! The writer changes a list of its own and notes every change. Publishing hands that list out, takes back an older
-//! one that no reader holds any more, and brings it up to date by the notes: left-right (Ramalhete and Correia, 2013),
-//! with as many lists as readers hold. A change costs a few steps however long the lists are, and only the blocks that
-//! changed have their references counted; pages that are copied would count those of all their neighbours.
+//! one that no reader holds any more, and brings it up to date by the notes: a replica that lags and catches up, as in
+//! left-right (Ramalhete and Correia, 2013), but with as many as readers hold. So a change costs a few steps however long
+//! the lists are, and only the blocks that changed have their references counted. Where no replica is free, or more has
+//! changed than is worth to note, publishing copies the list.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use triomphe::ThinArc;
 
+use super::bound;
 use super::prefetch::prefetch;
 
 /// Words that never change. An empty block takes no room.
@@ -53,12 +55,12 @@ pub(super) fn words(blocks: &[Block], at: usize) -> &[u32] {
 
 /// A list that was handed out, and the number of the first change that it lacks.
 #[derive(Debug)]
-struct Copy {
+struct Replica {
     blocks: Published,
     lacks: u64,
 }
 
-impl Copy {
+impl Replica {
     fn is_free(&self) -> bool {
         Arc::strong_count(&self.blocks) == 1
     }
@@ -69,7 +71,7 @@ impl Copy {
 pub(super) struct Blocks {
     own: Vec<Block>,
     /// Oldest first.
-    copies: VecDeque<Copy>,
+    replicas: VecDeque<Replica>,
     /// Lists whose changes were forgotten, kept until readers leave them so that it is the writer who drops them.
     abandoned: Vec<Published>,
     changes: VecDeque<(u32, Block)>,
@@ -106,30 +108,47 @@ impl Blocks {
     /// Sets a block; places up to it that are new are empty.
     pub(super) fn set(&mut self, at: usize, block: Block) {
         self.block_bytes += block.bytes();
-        self.block_bytes -= put(&mut self.own, at, block.clone()).bytes();
+        let is_noted = !self.replicas.is_empty();
+        let noted = is_noted.then(|| block.clone());
+        self.block_bytes -= put(&mut self.own, at, block).bytes();
+        let Some(block) = noted else { return };
         // Numbers of blocks are words of blocks, so they fit.
         self.changes.push_back((u32::try_from(at).unwrap_or(u32::MAX), block));
+        // Every note keeps a block alive, and without a publication nobody would ever read them.
+        if self.changes.len() > self.notes_max() {
+            self.first += self.changes.len() as u64;
+            self.changes.clear();
+            let held = self.replicas.drain(..).filter(|replica| !replica.is_free());
+            self.abandoned.extend(held.map(|replica| replica.blocks));
+        }
+    }
+
+    /// Changes that are noted at the most: to apply more of them costs more than a copy of the list.
+    fn notes_max(&self) -> usize {
+        self.own.len() / 2 + bound(4096, 16)
     }
 
     /// The blocks as they are now, for readers.
     pub(super) fn publish(&mut self) -> Published {
         let end = self.first + self.changes.len() as u64;
-        if let Some(newest) = self.copies.back()
+        if let Some(newest) = self.replicas.back()
             && newest.lacks == end
         {
-            return Arc::clone(&newest.blocks);
+            let blocks = Arc::clone(&newest.blocks);
+            self.forget();
+            return blocks;
         }
         let next = self.take_back();
         let blocks = Arc::new(std::mem::replace(&mut self.own, next));
-        self.copies.push_back(Copy { blocks: Arc::clone(&blocks), lacks: end });
+        self.replicas.push_back(Replica { blocks: Arc::clone(&blocks), lacks: end });
         self.forget();
         blocks
     }
 
     /// A list that is equal to the writer's: one that no reader holds, or a new one.
     fn take_back(&mut self) -> Vec<Block> {
-        let free = self.copies.iter().position(Copy::is_free).and_then(|at| self.copies.remove(at));
-        let Some(Copy { blocks, lacks }) = free else { return self.own.clone() };
+        let free = self.replicas.iter().position(Replica::is_free).and_then(|at| self.replicas.remove(at));
+        let Some(Replica { blocks, lacks }) = free else { return self.own.clone() };
         let Ok(mut blocks) = Arc::try_unwrap(blocks) else { return self.own.clone() };
         let known = usize::try_from(lacks - self.first).unwrap_or(usize::MAX);
         for (at, block) in self.changes.iter().skip(known) {
@@ -141,21 +160,21 @@ impl Blocks {
     /// Drops changes that every list has, and lists that nobody needs.
     fn forget(&mut self) {
         let end = self.first + self.changes.len() as u64;
-        let most = (self.own.len() / 2 + 4096) as u64;
+        let most = self.notes_max() as u64;
         let mut free = 0;
-        for copy in std::mem::take(&mut self.copies) {
-            free += usize::from(copy.is_free());
-            if copy.is_free() && free > FREE_MAX {
+        for replica in std::mem::take(&mut self.replicas) {
+            free += usize::from(replica.is_free());
+            if replica.is_free() && free > FREE_MAX {
                 continue;
             }
-            if end - copy.lacks > most {
-                self.abandoned.push(copy.blocks);
+            if end - replica.lacks > most {
+                self.abandoned.push(replica.blocks);
             } else {
-                self.copies.push_back(copy);
+                self.replicas.push_back(replica);
             }
         }
         self.abandoned.retain(|blocks| Arc::strong_count(blocks) > 1);
-        let needed = self.copies.iter().map(|copy| copy.lacks).min().unwrap_or(end);
+        let needed = self.replicas.iter().map(|replica| replica.lacks).min().unwrap_or(end);
         let known = usize::try_from(needed - self.first).unwrap_or_default();
         self.changes.drain(..known);
         self.first = needed;
@@ -169,8 +188,8 @@ impl Blocks {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let copies = self.copies.iter().map(|copy| &copy.blocks).chain(&self.abandoned);
-        let lists: usize = copies.map(|blocks| blocks.capacity()).sum::<usize>() + self.own.capacity();
+        let handed_out = self.replicas.iter().map(|replica| &replica.blocks).chain(&self.abandoned);
+        let lists: usize = handed_out.map(|blocks| blocks.capacity()).sum::<usize>() + self.own.capacity();
         lists * size_of::<Block>() + self.changes.capacity() * size_of::<(u32, Block)>() + self.block_bytes
     }
 }
@@ -220,6 +239,26 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_publishes_is_not_noted_for_ever() {
+        let mut blocks = Blocks::default();
+        let first = blocks.publish();
+        for n in 0..100_000_u32 {
+            blocks.set(n as usize % 100, Block::new(&[n]));
+            assert!(blocks.changes.len() <= blocks.notes_max());
+        }
+        assert!(first.is_empty() && blocks.replicas.is_empty() && blocks.changes.is_empty());
+        let all: Vec<&[u32]> = (0..100).map(|at| words(blocks.all(), at)).collect();
+        assert_eq!(all[99], [99_999]);
+        let next = blocks.publish();
+        assert!(next.iter().map(Block::words).eq(blocks.all().iter().map(Block::words)));
+        // The list of before goes with its last reader, though nothing changes any more.
+        assert_eq!(blocks.abandoned.len(), 1);
+        drop(first);
+        blocks.publish();
+        assert!(blocks.abandoned.is_empty());
+    }
+
+    #[test]
     fn lists_are_as_many_as_readers_hold_and_a_few() {
         let mut blocks = Blocks::default();
         let mut held = Vec::new();
@@ -228,7 +267,7 @@ mod tests {
             held.push(blocks.publish());
             held.drain(..held.len().saturating_sub(2));
         }
-        assert!(blocks.copies.len() <= 2 + FREE_MAX && blocks.changes.len() <= 8, "{:?}", blocks.copies.len());
+        assert!(blocks.replicas.len() <= 2 + FREE_MAX && blocks.changes.len() <= 8, "{:?}", blocks.replicas.len());
         // A reader that stays behind does not keep the changes since.
         let behind = held.swap_remove(0);
         held.clear();

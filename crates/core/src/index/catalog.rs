@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::bound;
 use super::clusters::Clusters;
-use super::cover::{Atom, Domain, Estimate, Frequencies};
+use super::cover::{ALONE_COMPARED_MAX, Atom, Domain, Estimate, Frequencies};
 use super::fields::{Field, Fields};
 use super::formula::Scalar;
 use super::gates::{Admitted, Gates, Words};
@@ -16,7 +17,7 @@ use super::snapshot::Lookups;
 use super::symbols::{Element, Kind, NONE, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
-const SHAPES_MAX: usize = 48;
+const SHAPES_MAX: usize = bound(48, 6);
 
 /// Of an atom nothing is known about; the more filters name other values of a field, the rarer each must be.
 const VALUES_ASSUMED_MIN: usize = 4;
@@ -307,11 +308,14 @@ pub(super) struct Estimates<'a> {
 }
 
 impl Estimates<'_> {
-    /// Entries of the clusters of one key.
+    /// Entries of the clusters of one key, as far as it makes a difference.
     fn entries(&self, mut head: u32) -> usize {
         let mut entries = 0;
-        while head != NONE {
+        while head != NONE && entries < ALONE_COMPARED_MAX {
             let view = self.clusters.view(head);
+            if view.is_directory() {
+                return ALONE_COMPARED_MAX;
+            }
             entries += view.count();
             head = view.next();
         }

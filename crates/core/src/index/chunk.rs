@@ -7,6 +7,7 @@
 use smallvec::SmallVec;
 
 use super::blocks::Block;
+use super::bound;
 use super::fields::Field;
 
 pub(super) type ChunkId = u32;
@@ -83,9 +84,9 @@ impl Layout {
     /// Entries of a leaf: a copy of it is what an insert costs.
     pub(super) fn leaf_max(&self) -> usize {
         match (self.is_run(), self.code) {
-            (true, _) => 512,
-            (false, false) => 256,
-            (false, true) => 128,
+            (true, _) => bound(512, 4),
+            (false, false) => bound(256, 3),
+            (false, true) => bound(128, 2),
         }
     }
 }
@@ -372,10 +373,11 @@ pub(super) fn is_over(view: View<'_>, layout: &Layout) -> bool {
     view.count() > layout.leaf_max() || view.words.len() > WORDS_MAX && view.count() > 1
 }
 
-/// Both halves of a leaf.
+/// Both parts of a leaf that is too large: halves, or without an order all but the newest entry, since none is ever put
+/// between the others.
 pub(super) fn halves(view: View<'_>, layout: &Layout) -> [Vec<Entry>; 2] {
     let mut left: Vec<Entry> = view.entries(layout).collect();
-    let right = left.split_off(left.len() / 2);
+    let right = left.split_off(if layout.order.is_some() { left.len() / 2 } else { left.len() - 1 });
     [left, right]
 }
 

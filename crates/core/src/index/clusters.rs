@@ -172,10 +172,10 @@ impl Clusters {
         if parent == NONE {
             return left == 0;
         }
-        let mut leaves = chunk::leaves(self.view(parent));
-        if left * 8 > layout.leaf_max() || left > 0 && leaves.len() == 1 {
+        if left * 8 > layout.leaf_max() || left > 0 && self.view(parent).count() == 1 {
             return false;
         }
+        let mut leaves = chunk::leaves(self.view(parent));
         // A leaf with few entries gives them to its neighbours, so that deletions leave no trail of small blocks.
         let orphans = chunk::all_entries(self.view(leaf), layout);
         leaves.retain(|(id, _)| *id != leaf);

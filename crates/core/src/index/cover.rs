@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use smallvec::{SmallVec, smallvec};
 
+use super::bound;
 use super::fields::Field;
 use super::formula::{Formula, Scalar, Test};
 use super::gates;
@@ -81,18 +82,17 @@ pub(super) struct Estimate {
     pub(super) alone: usize,
 }
 
-/// A plan for a whole filter: where it goes, whether one event may find it twice, and what it costs per event.
+/// Where a whole filter goes, and whether one event may find it twice.
 #[derive(Clone, Debug)]
 pub(super) struct Cover {
     pub(super) placements: Vec<Placement>,
     pub(super) repeats: bool,
-    pub(super) cost: f64,
 }
 
 /// Entries that an atom has alone before filters are placed under pairs with it: as long as there are few, looking at
 /// them costs less than a probe for the pair, and what is rare may yet turn out to be common.
-const ALONE_COMPARED_MAX: usize = 16;
-const ALONE_EVALUATED_MAX: usize = 8;
+pub(super) const ALONE_COMPARED_MAX: usize = bound(16, 2);
+const ALONE_EVALUATED_MAX: usize = bound(8, 1);
 
 /// What a pair costs beyond its entries: clusters of its own, small ones, and a probe for every event.
 const PAIR_COST: f64 = 3e-5;
@@ -109,6 +109,10 @@ const BRANCHES_MAX: usize = 8;
 /// Disjunctions inside disjunctions that are still taken apart.
 const DEPTH_MAX: usize = 2;
 
+/// Parts of branches that are looked at for one filter. Where disjunctions are many, a filter of a kilobyte could be
+/// taken apart in ten thousand ways.
+const TRIED_PARTS_MAX: usize = 1024;
+
 /// What an entry costs in memory, in the unit of a candidate evaluated per event. It makes a second entry worth while
 /// if that saves one candidate in fifty thousand events.
 const ENTRY_COST: f64 = 2e-5;
@@ -119,7 +123,9 @@ const COMPARED: f64 = 0.3;
 const EVALUATED: f64 = 1.0;
 
 pub(super) fn cover(formula: Formula, frequencies: &impl Frequencies) -> Cover {
-    let mut cover = plan(formula.conjuncts(), frequencies, 0);
+    let plan = Planner { frequencies, parts_left: TRIED_PARTS_MAX }.plan(formula.conjuncts(), 0);
+    let mut cover = Cover { placements: Vec::new(), repeats: matches!(plan.choice, Choice::Apart(_)) };
+    plan.place(&mut cover.placements);
     if cover.repeats {
         join_equal_keys(&mut cover.placements);
     }
@@ -145,70 +151,113 @@ fn join_equal_keys(placements: &mut Vec<Placement>) {
     *placements = joined;
 }
 
-fn plan(parts: Vec<Formula>, frequencies: &impl Frequencies, depth: usize) -> Cover {
-    let offers: SmallVec<[Option<Offer>; 6]> = parts.iter().map(|part| offer(part, frequencies)).collect();
-    let left_over = AllLeftovers::of(&parts, frequencies);
-    let mut best = (left_over.without(&[]).weight(), None, None);
-    for (at, offer) in offers.iter().enumerate() {
-        let Some(offer) = offer else { continue };
-        let weight = left_over.without(&[(at, offer)]).weight();
-        let cost = offer.frequency * weight + ENTRY_COST * offer.atoms as f64;
-        if cost < best.0 {
-            best = (cost, Some(at), None);
+/// What was chosen for a conjunction.
+struct Plan {
+    parts: Vec<Formula>,
+    choice: Choice,
+    cost: f64,
+}
+
+enum Choice {
+    /// One of the parts, two as a pair, or none.
+    Keys(Option<usize>, Option<usize>),
+    /// A plan for each branch of a disjunction among them.
+    Apart(Vec<Plan>),
+}
+
+impl Plan {
+    fn place(self, placements: &mut Vec<Placement>) {
+        match self.choice {
+            Choice::Keys(first, second) => placements.extend(place(self.parts, first, second)),
+            Choice::Apart(branches) => branches.into_iter().for_each(|branch| branch.place(placements)),
         }
     }
-    let alone_max =
-        if best.0 >= EVALUATED * frequency_of(&offers, best.1) { ALONE_EVALUATED_MAX } else { ALONE_COMPARED_MAX };
-    for (first, left) in offers.iter().enumerate() {
-        for (second, right) in offers.iter().enumerate().skip(first + 1) {
-            let (Some(left), Some(right)) = (left, right) else { continue };
-            let (Some(left_domain), Some(right_domain)) = (left.domain, right.domain) else { continue };
-            let entries = left.atoms * right.atoms;
-            if left_domain == right_domain || entries > PRODUCT_MAX || left.alone.max(right.alone) < alone_max {
-                continue;
-            }
-            let weight = left_over.without(&[(first, left), (second, right)]).weight();
-            let cost = left.frequency * right.frequency * weight + ENTRY_COST * entries as f64 + PAIR_COST;
-            if cost < best.0 && frequencies.may_pair(left_domain.min(right_domain), left_domain.max(right_domain)) {
-                best = (cost, Some(first), Some(second));
-            }
-        }
-    }
-    if depth < DEPTH_MAX && best.0 > ENTRY_COST {
-        for (at, part) in parts.iter().enumerate() {
-            let Formula::Or(branches) = part else { continue };
-            if branches.len() > BRANCHES_MAX {
-                continue;
-            }
-            let cover = take_apart(&parts, at, branches, frequencies, depth);
-            if cover.cost < best.0 {
-                return cover;
+}
+
+struct Planner<'a, F> {
+    frequencies: &'a F,
+    /// Parts of branches that may still be looked at; see [`TRIED_PARTS_MAX`].
+    parts_left: usize,
+}
+
+impl<F: Frequencies> Planner<'_, F> {
+    fn plan(&mut self, parts: Vec<Formula>, depth: usize) -> Plan {
+        let (choice, cost) = self.best_keys(&parts);
+        if depth < DEPTH_MAX && cost > ENTRY_COST {
+            for (at, part) in parts.iter().enumerate() {
+                let Formula::Or(branches) = part else { continue };
+                if branches.len() > BRANCHES_MAX {
+                    continue;
+                }
+                if let Some((branches, cost)) = self.take_apart(&parts, at, branches, depth, cost) {
+                    return Plan { parts, choice: Choice::Apart(branches), cost };
+                }
             }
         }
+        Plan { parts, choice, cost }
     }
-    Cover { placements: placements(parts, best.1, best.2), repeats: false, cost: best.0 }
+
+    /// The cheapest of the parts or pairs of them, and what that costs.
+    fn best_keys(&self, parts: &[Formula]) -> (Choice, f64) {
+        let offers: SmallVec<[Option<Offer>; 6]> = parts.iter().map(|part| offer(part, self.frequencies)).collect();
+        let left_over = AllLeftovers::of(parts, self.frequencies);
+        let mut best = (left_over.without(&[]).weight(), None, None);
+        for (at, offer) in offers.iter().enumerate() {
+            let Some(offer) = offer else { continue };
+            let weight = left_over.without(&[(at, offer)]).weight();
+            let cost = offer.frequency * weight + ENTRY_COST * offer.atoms as f64;
+            if cost < best.0 {
+                best = (cost, Some(at), None);
+            }
+        }
+        let alone_max =
+            if best.0 >= EVALUATED * frequency_of(&offers, best.1) { ALONE_EVALUATED_MAX } else { ALONE_COMPARED_MAX };
+        for (first, left) in offers.iter().enumerate() {
+            for (second, right) in offers.iter().enumerate().skip(first + 1) {
+                let (Some(left), Some(right)) = (left, right) else { continue };
+                let (Some(left_domain), Some(right_domain)) = (left.domain, right.domain) else { continue };
+                let entries = left.atoms * right.atoms;
+                if left_domain == right_domain || entries > PRODUCT_MAX || left.alone.max(right.alone) < alone_max {
+                    continue;
+                }
+                let weight = left_over.without(&[(first, left), (second, right)]).weight();
+                let cost = left.frequency * right.frequency * weight + ENTRY_COST * entries as f64 + PAIR_COST;
+                let domains = (left_domain.min(right_domain), left_domain.max(right_domain));
+                if cost < best.0 && self.frequencies.may_pair(domains.0, domains.1) {
+                    best = (cost, Some(first), Some(second));
+                }
+            }
+        }
+        (Choice::Keys(best.1, best.2), best.0)
+    }
+
+    /// A plan for each branch with the other parts, if together they cost less than `most`.
+    fn take_apart(
+        &mut self,
+        parts: &[Formula],
+        at: usize,
+        branches: &[Formula],
+        depth: usize,
+        most: f64,
+    ) -> Option<(Vec<Plan>, f64)> {
+        let (mut plans, mut cost) = (Vec::with_capacity(branches.len()), 0.0);
+        for branch in branches {
+            self.parts_left = self.parts_left.checked_sub(parts.len())?;
+            let others = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, part)| part.clone());
+            let conjunction = Formula::and([branch.clone()].into_iter().chain(others).collect());
+            let plan = self.plan(conjunction.conjuncts(), depth + 1);
+            cost += plan.cost;
+            plans.push(plan);
+            if cost >= most {
+                return None;
+            }
+        }
+        Some((plans, cost))
+    }
 }
 
 fn frequency_of(offers: &[Option<Offer>], at: Option<usize>) -> f64 {
     at.and_then(|at| offers[at].as_ref()).map_or(1.0, |offer| offer.frequency)
-}
-
-fn take_apart(
-    parts: &[Formula],
-    at: usize,
-    branches: &[Formula],
-    frequencies: &impl Frequencies,
-    depth: usize,
-) -> Cover {
-    let mut whole = Cover { placements: Vec::new(), repeats: true, cost: 0.0 };
-    for branch in branches {
-        let others = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, part)| part.clone());
-        let conjunction = Formula::and([branch.clone()].into_iter().chain(others).collect());
-        let cover = plan(conjunction.conjuncts(), frequencies, depth + 1);
-        whole.placements.extend(cover.placements);
-        whole.cost += cover.cost;
-    }
-    whole
 }
 
 /// What one part of a conjunction offers as a key.
@@ -322,7 +371,8 @@ fn range(low: Option<&Bound>, high: Option<&Bound>) -> Range {
     Range::Interval { level, cell }
 }
 
-fn placements(mut parts: Vec<Formula>, first: Option<usize>, second: Option<usize>) -> Vec<Placement> {
+/// An entry for each key that the chosen parts make.
+fn place(mut parts: Vec<Formula>, first: Option<usize>, second: Option<usize>) -> Vec<Placement> {
     // The second is the later one, so taking it out first leaves the place of the other.
     let right = second.map(|at| atoms(parts.remove(at)));
     let left = first.map(|at| atoms(parts.remove(at)));
@@ -430,5 +480,47 @@ pub(super) fn is_gateable(test: &Test, frequencies: &impl Frequencies) -> bool {
             values.len() <= gates::VALUES_MAX && frequencies.values(*field) <= gates::VALUES_MAX
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::Filter;
+    use crate::index::fields::Fields;
+
+    /// Nothing is rare, and every question is counted.
+    #[derive(Default)]
+    struct Asked(Cell<usize>);
+
+    impl Frequencies for Asked {
+        fn of(&self, _: Field, _: Sense<'_>) -> Estimate {
+            self.0.set(self.0.get() + 1);
+            Estimate { frequency: 0.25, alone: 0 }
+        }
+
+        fn values(&self, _: Field) -> usize {
+            0
+        }
+
+        fn may_pair(&self, _: Domain, _: Domain) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_filter_of_many_disjunctions_is_planned_in_a_few_steps() {
+        let mut text = "a in [0".to_owned();
+        (1..60).for_each(|n| write!(text, ", {n}").unwrap());
+        text.push(']');
+        (0..50).for_each(|n| write!(text, " && (b != {n} || c != {n})").unwrap());
+        let filter = Filter::new(vec![], vec![], None, Some(&text)).unwrap();
+        let asked = Asked::default();
+        let formula = Formula::of(&filter.condition(), true, &mut Fields::default());
+        assert!(!cover(formula, &asked).placements.is_empty());
+        assert!(asked.0.get() < 10_000, "{} questions", asked.0.get());
     }
 }

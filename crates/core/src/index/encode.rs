@@ -40,8 +40,8 @@ impl Catalog {
 
     /// Makes the entry of a placement whose key has these symbols.
     pub(super) fn encode(&mut self, placement: Placement, key: SymbolKey, repeats: bool) -> Placed {
-        let (first, second) = &placement.key;
-        let domains = second.as_ref().and_then(|second| first.domain().zip(second.domain()));
+        let domains = domains(&placement.key);
+        let (first, _) = &placement.key;
         let mut layout = Layout { repeats, ..Layout::default() };
         let mut bounds: SmallVec<[(Column, u64); 2]> = SmallVec::new();
         let mut words = [u64::MAX; gates::WORDS];
@@ -88,18 +88,35 @@ impl Catalog {
                 entry.words.push(word);
             }
         }
+        self.encode_rest(rest, &mut layout, &mut entry);
+        Placed { key, domains, layout, entry }
+    }
+
+    /// The same, but all that the key leaves becomes code, so that entries of any filters lie in one cluster.
+    pub(super) fn encode_evaluated(&mut self, placement: Placement, key: SymbolKey, repeats: bool) -> Placed {
+        let mut layout = Layout { repeats, ..Layout::default() };
+        let mut entry = Entry { words: smallvec![NONE], code: Vec::new() };
+        self.encode_rest(placement.rest, &mut layout, &mut entry);
+        Placed { key, domains: domains(&placement.key), layout, entry }
+    }
+
+    fn encode_rest(&mut self, rest: Vec<Formula>, layout: &mut Layout, entry: &mut Entry) {
         if !rest.is_empty() {
             layout.code = true;
             program::encode(&Formula::and(rest), self, &mut entry.code);
             entry.words.push(0);
         }
-        Placed { key, domains, layout, entry }
     }
 
     /// A field with too many values would use up its gates for a few filters only.
     fn is_gated(&self, field: Field, values: usize) -> bool {
         values <= gates::VALUES_MAX && self.values(field) <= gates::VALUES_MAX
     }
+}
+
+/// Of a key of two.
+fn domains((first, second): &Key) -> Option<(Domain, Domain)> {
+    second.as_ref().and_then(|second| first.domain().zip(second.domain()))
 }
 
 fn is_of_key(key: &Atom, field: Field) -> bool {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::bound;
 use crate::filter::ast::{Path, Segment};
 
 /// A field's place in the tables of the index and in the extracted values of an event.
@@ -17,10 +18,10 @@ impl Field {
 }
 
 /// Fields that the index reads itself. A filter that names a field past these is evaluated as written.
-pub(super) const FIELDS_MAX: usize = 1024;
+pub(super) const FIELDS_MAX: usize = bound(16 * 1024, 9);
 
 /// Keys of one object that are compared one by one; more are hashed.
-const KEYS_COMPARED_MAX: usize = 12;
+const KEYS_COMPARED_MAX: usize = bound(12, 3);
 
 /// One step of a path: which keys or positions below it are wanted.
 #[derive(Clone, Debug, Default)]
@@ -121,13 +122,17 @@ impl Tree {
             match segment {
                 Segment::Key(key) => {
                     node.keys.push((key.clone(), next));
-                    if node.keys.len() > KEYS_COMPARED_MAX {
-                        node.hashed = Some(node.keys.iter().cloned().collect());
+                    match &mut node.hashed {
+                        Some(hashed) => drop(hashed.insert(key.clone(), next)),
+                        None if node.keys.len() > KEYS_COMPARED_MAX => {
+                            node.hashed = Some(node.keys.iter().cloned().collect());
+                        }
+                        None => {}
                     }
                 }
                 Segment::Index(index) => {
-                    node.positions.push((*index, next));
-                    node.positions.sort_unstable();
+                    let at = node.positions.partition_point(|(before, _)| before < index);
+                    node.positions.insert(at, (*index, next));
                 }
             }
             self.nodes.push(Node::default());

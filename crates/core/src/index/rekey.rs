@@ -6,13 +6,14 @@
 
 use hashbrown::HashMap;
 
+use super::bound;
 use super::snapshot::CLASS;
 use super::symbols::{NONE, SymbolId};
 use super::writer::MatchIndex;
 use crate::{Event, FilterId};
 
 /// Events to be seen before keys are judged.
-const EVENTS_MIN: u32 = 1024;
+const EVENTS_MIN: usize = bound(1024, 8);
 
 /// Wasted candidates per event that make it worth while to move the filters of a key.
 const WASTED_MIN: f64 = 0.05;
@@ -28,7 +29,7 @@ const SETTLED_MAX: usize = 20_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Waste {
-    events: u32,
+    events: usize,
     by_key: HashMap<[SymbolId; 2], u64>,
     settled: HashMap<[SymbolId; 2], f64>,
     /// Named and not handed out yet.
@@ -38,7 +39,8 @@ pub(super) struct Waste {
 impl Waste {
     /// The keys that waste most, and are not settled.
     fn judge(&mut self) -> Vec<([SymbolId; 2], f64)> {
-        let events = f64::from(std::mem::take(&mut self.events));
+        #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
+        let events = std::mem::take(&mut self.events) as f64;
         #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
         let rates = self.by_key.drain().map(|(key, wasted)| (key, wasted as f64 / events));
         let is_worse = |key: &[SymbolId; 2], rate| self.settled.get(key).is_none_or(|settled| rate >= WORSE * settled);

@@ -69,6 +69,8 @@ pub struct Scratch {
     pub(super) values: Values,
     /// By field: what is known of the event's value.
     pub(super) named: Vec<Named>,
+    /// The fields of which something is.
+    known: Vec<Field>,
     pub(super) prefixes: Vec<(Field, SymbolId)>,
     /// The symbols of the elements of its lists, sorted, with their clusters.
     pub(super) elements: Vec<(SymbolId, ChunkId)>,
@@ -105,7 +107,7 @@ impl Default for Named {
 impl Scratch {
     /// The symbols of the event that was read last.
     pub(super) fn read_symbols(&self) -> impl Iterator<Item = SymbolId> {
-        let values = self.named.iter().map(|named| named.symbol).filter(|id| *id != NONE);
+        let values = self.known.iter().map(|field| self.named[field.at()].symbol);
         let elements = self.elements.iter().map(|(id, _)| *id);
         values.chain(self.prefixes.iter().map(|(_, id)| *id)).chain(elements).chain(self.others.iter().copied())
     }
@@ -210,9 +212,12 @@ impl Snapshot {
     }
 
     fn find_symbols(&self, event: &[u8], scratch: &mut Scratch) {
-        let Scratch { values, named, prefixes, elements, others, heads, may_pair, .. } = scratch;
+        let Scratch { values, named, known: fields, prefixes, elements, others, heads, may_pair, .. } = scratch;
         let found = |head: ChunkId| self.fetched(head);
-        named.clear();
+        // Fields may be many, and an event has few of them.
+        for field in fields.drain(..) {
+            named[field.at()] = Named::default();
+        }
         named.resize(self.lookups.len(), Named::default());
         prefixes.clear();
         elements.clear();
@@ -238,6 +243,7 @@ impl Snapshot {
                 let is_part = known.flags.paired;
                 paired += usize::from(is_part);
                 let part = if is_part { known.id } else { NONE };
+                fields.push(*field);
                 named[field.at()] = Named { symbol: known.id, paired: part, gate_bits: known.flags.gate_bits };
                 heads.extend(found(known.head));
             }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use smallvec::{SmallVec, smallvec};
 
+use super::bound;
 use super::catalog::{ALWAYS, Catalog, Estimates};
 use super::chunk::{ChunkId, Entry, Layout};
 use super::clusters::{Clusters, Moved};
-use super::cover::{Domain, cover};
+use super::cover::{Cover, Domain, Placement, cover};
 use super::encode::{Placed, SymbolKey};
 use super::formula::Formula;
 use super::gates::Group;
@@ -45,8 +46,12 @@ struct Counts {
     unindexable: usize,
 }
 
+/// Clusters of one key, each of another order. A filter beyond them has its bounds evaluated, so that neither an event nor
+/// an insert has to walk past clusters without end.
+const CHAIN_MAX: usize = bound(16, 2);
+
 /// Entries of a cluster that may be given more columns for the sake of one more.
-const WIDENED_MAX: usize = 128;
+const WIDENED_MAX: usize = bound(128, 2);
 
 impl Default for MatchIndex {
     fn default() -> Self {
@@ -76,18 +81,23 @@ impl MatchIndex {
 
     /// Adds a filter, or replaces the one of this id.
     pub fn insert(&mut self, id: FilterId, target: Target, filter: &Filter) {
-        self.remove(id);
-        self.counts.filters += 1;
-        self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
         let fields = &mut self.catalog.fields;
         let formula =
             Formula::of_filter(filter, fields).unwrap_or_else(|| Formula::of(&filter.condition(), true, fields));
-        if formula == Formula::Never {
-            self.places.set(id.0, Place::Nowhere);
-            return;
-        }
+        // Before the one of this id goes, and with it what was observed of values that it alone names.
         let estimates = Estimates { catalog: &self.catalog, clusters: &self.clusters };
-        let cover = cover(formula, &estimates);
+        let cover = (formula != Formula::Never).then(|| cover(formula, &estimates));
+        self.take(id);
+        self.counts.filters += 1;
+        self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
+        match cover {
+            Some(cover) => self.place_cover(id, cover),
+            None => self.places.set(id.0, Place::Nowhere),
+        }
+        self.catalog.tidy();
+    }
+
+    fn place_cover(&mut self, id: FilterId, cover: Cover) {
         let keys: SmallVec<[SymbolKey; 4]> =
             cover.placements.iter().map(|placement| self.catalog.key(&placement.key)).collect();
         // The clusters are on their way while the entries are made.
@@ -96,17 +106,22 @@ impl MatchIndex {
         }
         let placements = cover.placements.into_iter().zip(keys);
         let mut placed: SmallVec<[Placed; 1]> =
-            placements.map(|(placement, key)| self.catalog.encode(placement, key, cover.repeats)).collect();
+            placements.map(|(placement, key)| self.encode(placement, key, cover.repeats)).collect();
         if let [placed] = &mut placed[..] {
             self.place_alone(id.0, placed);
         } else {
             self.place_several(id.0, &mut placed);
         }
-        self.catalog.tidy();
     }
 
     /// Takes a filter out; whether it was there.
     pub fn remove(&mut self, id: FilterId) -> bool {
+        let was_there = self.take(id);
+        self.catalog.tidy();
+        was_there
+    }
+
+    fn take(&mut self, id: FilterId) -> bool {
         let place = self.places.get(id.0);
         if place == Place::Vacant {
             return false;
@@ -164,6 +179,19 @@ impl MatchIndex {
                 + self.pairs.memory_bytes()
                 + self.targets.memory_bytes()
                 + self.places.memory_bytes(),
+        }
+    }
+
+    fn encode(&mut self, placement: Placement, key: SymbolKey, repeats: bool) -> Placed {
+        let (mut head, mut clusters) = (self.first_head(key), 0);
+        while head != NONE && clusters < CHAIN_MAX {
+            head = self.clusters.view(head).next();
+            clusters += 1;
+        }
+        if clusters < CHAIN_MAX {
+            self.catalog.encode(placement, key, repeats)
+        } else {
+            self.catalog.encode_evaluated(placement, key, repeats)
         }
     }
 
@@ -359,9 +387,6 @@ impl MatchIndex {
                 }
                 self.places.forget(place);
             }
-        }
-        if let Place::Leaf(_) | Place::Block(_) = place {
-            self.catalog.tidy();
         }
     }
 

@@ -73,6 +73,10 @@ impl Sync {
     }
 
     async fn rekey(&mut self) -> PortResult<()> {
+        // Half of what changed is applied, because the store went away between: the next pull does the rest.
+        if self.published != self.version {
+            return Ok(());
+        }
         let misplaced = self.index.misplaced(REKEY_MAX);
         let mut moved = 0;
         for id in misplaced {
@@ -88,8 +92,7 @@ impl Sync {
         }
         if moved > 0 {
             self.app.metrics.index_rekeyed.inc_by(moved);
-            self.index.publish(self.version);
-            self.note_stats();
+            self.publish();
         }
         Ok(())
     }

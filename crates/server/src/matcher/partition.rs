@@ -406,6 +406,8 @@ impl Task {
 
     /// Moves checkpoints that stood still for want of matches, and looks for a new epoch.
     async fn catch_up(&mut self) -> Result<(), End> {
+        // A partition without events must not keep the filters of long ago in memory.
+        self.index.snapshot();
         let mut at = 0;
         while let Some(chain) = self.chains.get(at) {
             let (shard, epoch) = (chain.shard, chain.epoch);

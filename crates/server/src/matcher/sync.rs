@@ -125,7 +125,8 @@ pub(super) async fn start(
     sampled: mpsc::Receiver<Event>,
 ) -> Option<(IndexReader, watch::Receiver<u64>)> {
     let (index, version) = (MatchIndex::new(), FilterVersion(0));
-    let mut sync = Sync { app: app.clone(), activity, index, version, observed: 0, raised: 0 };
+    let (published, app) = (version, app.clone());
+    let mut sync = Sync { app, activity, index, version, published, observed: 0, raised: 0 };
     let mut backoff = Backoff::default();
     // Never from an empty index because the store was away: wait for it.
     while let Err(error) = sync.pull().await {
@@ -136,7 +137,7 @@ pub(super) async fn start(
     }
     tracing::info!(filters = sync.index.stats().filters, version = sync.version.0, "the match index is loaded");
     let reader = sync.index.reader();
-    let applied = watch::Sender::new(sync.version.0);
+    let applied = watch::Sender::new(sync.published.0);
     let receiver = applied.subscribe();
     tokio::spawn(sync.follow(applied, sampled));
     Some((reader, receiver))
@@ -146,7 +147,9 @@ pub(super) struct Sync {
     pub(super) app: App,
     activity: Activity,
     pub(super) index: MatchIndex,
+    /// What the index has applied, and what readers have of it.
     pub(super) version: FilterVersion,
+    pub(super) published: FilterVersion,
     /// Events that the index was shown.
     pub(super) observed: u64,
     raised: u64,
@@ -190,12 +193,10 @@ impl Sync {
             self.activity.lock().clear();
             self.version = FilterVersion(0);
         }
-        let mut changed = self.version.0 == 0;
         while self.version < target {
             let changes = self.app.filters.changes_since(self.version, PAGE).await?;
             let last = changes.last().map(FilterChange::version);
             for change in changes {
-                changed = true;
                 match change {
                     FilterChange::Put(record) => self.put(&record),
                     FilterChange::Removed { id, .. } => {
@@ -207,11 +208,17 @@ impl Sync {
             // Versions whose filter changed again since have no line of their own.
             self.version = last.map_or(target, |last| if last < target { last } else { last.max(target) });
         }
-        if changed {
-            self.index.publish(self.version);
-            self.note_stats();
+        // Not before: at a version between, a filter that has changed since is in neither of its forms.
+        if self.published != self.version || self.version.0 == 0 {
+            self.publish();
         }
         Ok(())
+    }
+
+    pub(super) fn publish(&mut self) {
+        self.index.publish(self.version);
+        self.published = self.version;
+        self.note_stats();
     }
 
     fn put(&mut self, record: &FilterRecord) {
@@ -233,7 +240,7 @@ impl Sync {
         metrics.index_classes.set(stats.classes as i64);
         metrics.filters_unindexable.set(stats.unindexable_filters as i64);
         metrics.index_memory_bytes.set(stats.memory_bytes as i64);
-        metrics.filter_version.set(self.version.0 as i64);
+        metrics.filter_version.set(self.published.0 as i64);
         *self.activity.index.lock().unwrap_or_else(PoisonError::into_inner) = IndexStats {
             filters: stats.filters as u64,
             classes: stats.classes as u64,
@@ -246,11 +253,11 @@ impl Sync {
     /// Reports this matcher, and raises every shard's minimum to what all live matchers have applied: from then on
     /// the filters up to there are active (rule 22).
     async fn tell(&mut self, applied: &watch::Sender<u64>) -> PortResult<()> {
-        applied.send_if_modified(|version| std::mem::replace(version, self.version.0) != self.version.0);
+        applied.send_if_modified(|version| std::mem::replace(version, self.published.0) != self.published.0);
         let report = InstanceReport {
             id: self.app.instance.to_string(),
             roles: vec!["matcher".into()],
-            filter_version: self.version.0,
+            filter_version: self.published.0,
             connections: 0,
             uptime_s: (self.app.clock.now_ms() - self.app.started_ms) as f64 / 1000.0,
             assignment: self.activity.assignment(),
@@ -259,7 +266,7 @@ impl Sync {
         self.app.filters.report(report).await?;
         let reports = self.app.filters.reports().await?;
         let matchers = reports.iter().filter(|report| report.roles.iter().any(|role| role == "matcher"));
-        let version = matchers.map(|report| report.filter_version).min().unwrap_or(self.version.0);
+        let version = matchers.map(|report| report.filter_version).min().unwrap_or(self.published.0);
         if version > self.raised {
             raise(&self.app, FilterVersion(version)).await?;
             self.raised = version;
