@@ -54,9 +54,9 @@ pub use writer::MatchIndex;
 
 use crate::{FilterId, Shard, Slot};
 
-/// A bound of the index. The unit tests make it small, so that a few filters reach what lies beyond it.
+/// A bound of the index. Unit tests and the fuzzer make it small, so that a few filters reach what lies beyond it.
 const fn bound(usual: usize, in_tests: usize) -> usize {
-    if cfg!(test) { in_tests } else { usual }
+    if cfg!(any(test, fuzzing)) { in_tests } else { usual }
 }
 
 /// Whose queue a match goes to.

@@ -76,6 +76,17 @@ impl<T: Clone + Default, const PAGE: usize> Paged<T, PAGE> {
         Arc::make_mut(leaf)[at % PAGE] = item;
         self.len = self.len.max(at + 1);
     }
+
+    /// Gives back the page of a position: all that was set on it is the default again.
+    pub(super) fn drop_page(&mut self, at: usize) {
+        let Some(branch) = Arc::make_mut(&mut self.root).get_mut(at / (PAGE * FANOUT)) else { return };
+        let Some(leaves) = branch else { return };
+        let leaves = Arc::make_mut(leaves);
+        self.leaves -= usize::from(leaves[at / PAGE % FANOUT].take().is_some());
+        if leaves.iter().all(Option::is_none) {
+            *branch = None;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +101,13 @@ mod tests {
         assert_eq!((numbers.get(4_000_000), numbers.get(4_000_001), numbers.get(3)), (Some(&7), Some(&0), Some(&1)));
         assert_eq!((numbers.get(100), numbers.get(5_000_000)), (None, None));
         assert_eq!((numbers.len, numbers.leaves), (4_000_001, 2));
+        let snapshot = numbers.clone();
+        numbers.drop_page(4_000_002);
+        numbers.drop_page(9_000_000);
+        assert_eq!((numbers.get(4_000_000), numbers.get(3), numbers.leaves), (None, Some(&1), 1));
+        assert_eq!(snapshot.get(4_000_000), Some(&7));
+        numbers.set(4_000_000, 8);
+        assert_eq!((numbers.get(4_000_000), numbers.leaves), (Some(&8), 2));
     }
 
     #[test]

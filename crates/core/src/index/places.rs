@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use hashbrown::HashMap;
+
 use super::chunk::ChunkId;
 use super::paged::Paged;
 
@@ -40,10 +42,15 @@ impl Place {
     }
 }
 
+/// Filters whose places and targets lie on one page.
+pub(super) const FILTERS_PAGE: usize = 256;
+
 /// Places by filter, and the lists of those that have several.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    by_filter: Paged<u32, 256>,
+    by_filter: Paged<u32, FILTERS_PAGE>,
+    /// Filters by page. Ids are not given twice, so pages of those that are gone would never be used again.
+    on_page: HashMap<u32, u32>,
     /// Each block is its length and then its leaves.
     blocks: Vec<u32>,
     free: BTreeMap<usize, Vec<u32>>,
@@ -55,7 +62,23 @@ impl Places {
     }
 
     pub(super) fn set(&mut self, filter: u32, place: Place) {
+        if self.get(filter) == Place::Vacant {
+            *self.on_page.entry(page(filter)).or_default() += 1;
+        }
         self.by_filter.set(filter as usize, place.encode());
+    }
+
+    /// Forgets a filter; whether it was the last of its page, which is given back.
+    pub(super) fn vacate(&mut self, filter: u32) -> bool {
+        self.by_filter.set(filter as usize, Place::Vacant.encode());
+        let Some(filters) = self.on_page.get_mut(&page(filter)) else { return false };
+        *filters -= 1;
+        let is_last = *filters == 0;
+        if is_last {
+            self.on_page.remove(&page(filter));
+            self.by_filter.drop_page(filter as usize);
+        }
+        is_last
     }
 
     pub(super) fn block(&self, at: u32) -> &[ChunkId] {
@@ -103,6 +126,11 @@ impl Places {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.by_filter.memory_bytes() + self.blocks.capacity() * 4
+        self.by_filter.memory_bytes() + self.blocks.capacity() * 4 + self.on_page.capacity() * 9
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the size of a page is small")]
+const fn page(filter: u32) -> u32 {
+    filter / FILTERS_PAGE as u32
 }

@@ -14,6 +14,7 @@ use super::fields::{Field, Tree};
 use super::gates::{self, Group};
 use super::lexicon::{Dictionary, Known};
 use super::paged::Paged;
+use super::places::FILTERS_PAGE;
 use super::pool::Pool;
 use super::scan::Scanner;
 use super::search::{Cluster, Search};
@@ -26,7 +27,7 @@ use crate::{Event, FilterId, FilterVersion, Shard, Slot};
 pub(super) const CLASS: u32 = 1 << 31;
 
 /// Slot and shard of a filter.
-pub(super) type Targets = Paged<[u32; 2], 256>;
+pub(super) type Targets = Paged<[u32; 2], FILTERS_PAGE>;
 
 /// What to look up for a field that an event has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -128,7 +128,9 @@ impl MatchIndex {
         }
         self.counts.filters -= 1;
         self.take_out(id.0, place);
-        self.places.set(id.0, Place::Vacant);
+        if self.places.vacate(id.0) {
+            self.targets.drop_page(id.0 as usize);
+        }
         true
     }
 
