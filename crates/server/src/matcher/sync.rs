@@ -125,8 +125,7 @@ pub(super) async fn start(
     sampled: mpsc::Receiver<Event>,
 ) -> Option<(IndexReader, watch::Receiver<u64>)> {
     let (index, version) = (MatchIndex::new(), FilterVersion(0));
-    let (published, app) = (version, app.clone());
-    let mut sync = Sync { app, activity, index, version, published, observed: 0, raised: 0 };
+    let mut sync = Sync { app: app.clone(), activity, index, version, published: version, observed: 0, raised: 0 };
     let mut backoff = Backoff::default();
     // Never from an empty index because the store was away: wait for it.
     while let Err(error) = sync.pull().await {

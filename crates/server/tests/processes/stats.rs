@@ -27,7 +27,8 @@ async fn every_instance_is_shown_with_its_role_and_connections() {
     until("all instances are shown, and nothing lags", async || {
         stats = client.stats().await.unwrap();
         let seen = stats.instances.iter().map(|it| it.connections).sum::<u64>();
-        stats.instances.len() == 3 && seen == 1 && stats.partitions.iter().all(|it| it.lag == 0)
+        let is_settled = stats.partitions.iter().all(|it| it.lag == 0) && stats.instances.iter().all(|it| it.healthy);
+        stats.instances.len() == 3 && seen == 1 && is_settled
     })
     .await;
     let shown: BTreeMap<&str, (Vec<&str>, u64, bool)> = stats
@@ -40,7 +41,7 @@ async fn every_instance_is_shown_with_its_role_and_connections() {
         (&*names[1], (vec!["gateway"], 1, true)),
         (&*names[2], (vec!["gateway", "matcher"], 0, true)),
     ]);
-    assert_eq!(shown, wanted);
+    assert_eq!(shown, wanted, "{:#?}", stats.instances);
     assert_eq!((stats.connections, stats.mode.as_str()), (1, "distributed"));
     assert_eq!(stats.topic.as_deref(), Some(bed.topic()));
     assert!(stats.filter_version >= 2);
