@@ -183,6 +183,20 @@ pub const SORTS: [Sort; 7] =
 impl Sort {
     /// As `GET /subscribers?sort=` takes it.
     #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::LagEvents => "lag",
+            Self::LagS => "oldest",
+            Self::Id => "subscriber",
+            Self::State => "state",
+            Self::Filters => "filters",
+            Self::DeliveredPerS => "rate",
+            Self::LastAck => "last ack",
+        }
+    }
+
+    /// As the server takes it.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::LagEvents => "lag_events",
@@ -252,8 +266,16 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
     CreateFilter(FilterSpec),
-    UpdateFilter(u32, FilterSpec),
-    DeleteFilter(u32),
+    /// Only if nobody changed it since this version.
+    UpdateFilter {
+        id: u32,
+        spec: FilterSpec,
+        version: u64,
+    },
+    DeleteFilter {
+        id: u32,
+        version: u64,
+    },
     TestFilter(TestRequest),
     /// The event at a position of the log.
     Event(String),

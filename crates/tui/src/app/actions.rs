@@ -154,6 +154,7 @@ impl App {
 
     pub(super) fn go(&mut self, screen: Screen) {
         if *self.screen() != screen {
+            self.toast = self.toast.take().filter(|toast| toast.bad);
             self.nav.go(screen);
             self.entered();
         }
@@ -348,6 +349,13 @@ impl App {
         self.data().filters.items.iter().find(|f| f.id == id)
     }
 
+    /// A filter as the server told it last.
+    #[must_use]
+    pub fn present_filter(&self, id: Option<u32>) -> Option<&evs_api::filters::Filter> {
+        let all = self.live.filters.items.iter().chain(&self.live.detail_filters);
+        all.filter(|f| Some(f.id) == id).max_by_key(|f| f.version)
+    }
+
     pub(super) fn new_filter(&mut self, owner: &str, condition: &str) -> Vec<Effect> {
         if let Err(reason) = self.enabled(Action::FilterNew) {
             self.complain(reason);
@@ -372,7 +380,7 @@ impl App {
                 filter.spec.subscriber_id,
                 super::lists::predicate(filter)
             ),
-            ask: Ask::DeleteFilter(filter.id),
+            ask: Ask::DeleteFilter { id: filter.id, version: filter.version },
         };
         self.overlay = Some(Overlay::Confirm(confirm));
     }

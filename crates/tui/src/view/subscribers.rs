@@ -123,7 +123,7 @@ fn title(ui: &Ui<'_>, shown: usize) -> Vec<(Role, String)> {
         title.push((Role::Text, format!("{} ", format::count(total))));
     }
     let order = if view.ascending { ui.sym.up } else { ui.sym.down };
-    title.push((Role::Muted, format!("by {} {order}", view.sort.name())));
+    title.push((Role::Muted, format!("by {} {order}", view.sort.title())));
     if page.query != view.query() && page.at_ms.is_some() {
         title.push((Role::Warn, "  loading".into()));
     }
