@@ -190,7 +190,7 @@ impl Sort {
             Self::Id => "subscriber",
             Self::State => "state",
             Self::Filters => "filters",
-            Self::DeliveredPerS => "rate",
+            Self::DeliveredPerS => "queued",
             Self::LastAck => "last ack",
         }
     }
@@ -215,7 +215,17 @@ pub struct SubscribersQuery {
     pub sort: Sort,
     pub ascending: bool,
     pub contains: Option<String>,
+    /// Without those that nobody has read yet.
+    pub only_read: bool,
     pub page: Option<String>,
+}
+
+impl SubscribersQuery {
+    /// As the server and `evs` take it.
+    #[must_use]
+    pub fn states(&self) -> Option<&'static str> {
+        self.only_read.then_some("live,slow,away")
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

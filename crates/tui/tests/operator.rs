@@ -3,6 +3,7 @@
 use evs_api::filters::FilterSpec;
 use evs_api::oplog::LogEntry;
 use evs_api::stats::Stats;
+use evs_api::subscribers::SubscriberState;
 use evs_tui::app::form::FilterForm;
 use evs_tui::app::{Overlay, Settings};
 use evs_tui::demo::stage::Stage;
@@ -133,4 +134,18 @@ fn a_log_that_is_told_again_under_new_numbers_is_shown_once() {
     let news = vec![entry(1 << 50, Some("g")), entry((1 << 50) + 9, Some("g")), entry((1 << 50) + 10, Some("h"))];
     stage.app.update(Message::Feed(FeedMessage::Log(news)));
     assert_eq!(stage.app.live.log.len(), before + 2);
+}
+
+#[test]
+fn those_that_nobody_has_read_can_be_left_out() {
+    let mut stage = stage();
+    stage.press("2 i");
+    stage.wait(1_000);
+    let rows = stage.app.subscriber_rows();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.state != SubscriberState::New));
+    assert!(stage.app.command().contains("--state live,slow,away"), "{}", stage.app.command());
+    let some = stage.app.live.subscribers.total;
+    stage.press("i");
+    stage.wait(1_000);
+    assert!(stage.app.live.subscribers.total > some);
 }

@@ -4,6 +4,7 @@ mod admission;
 mod bulk;
 mod dry_run;
 mod spec;
+mod unseen;
 pub(in crate::http) mod tenancy;
 
 use std::time::Duration;

@@ -107,9 +107,11 @@ async fn collect(api: &Api) -> PortResult<Stats> {
     let elsewhere = || reports.iter().filter(|report| *report.id != *app.instance);
     let counts = elsewhere().fold(instances::counts(app, &feed.rates), |sum, report| sum.with(&report.counts));
     let connections = elsewhere().map(|report| report.connections).sum::<u64>() + positive(metrics.connections.get());
-    let (partitions, problems) = partitions_now_or_before(app, feed, &reports).await?;
+    let (partitions, problems) = partitions_now_or_before(app, feed, &reports).await;
     // Whoever has written them: producers need not come through our API.
-    let logged = partitions.iter().map(|partition| partition.high).sum();
+    let logged: u64 = partitions.iter().map(|partition| partition.high).sum();
+    // What is not known is no growth; the next answer is measured from the last one.
+    let events_in_per_s = if problems.is_empty() { feed.events_in.tick(logged, now_ms) } else { 0.0 };
     Ok(Stats {
         time_ms: now_ms,
         uptime_s: (now_ms - app.started_ms).max(0) as f64 / 1000.0,
@@ -121,7 +123,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         deliveries_total: counts.deliveries,
         deliveries_sent_total: counts.deliveries_sent,
         acks_total: counts.acks,
-        events_in_per_s: feed.events_in.tick(logged, now_ms),
+        events_in_per_s,
         deliveries_per_s: counts.deliveries_per_s,
         deliveries_sent_per_s: counts.deliveries_sent_per_s,
         latency: counts.latency,
@@ -156,7 +158,7 @@ async fn partitions_now_or_before(
     app: &App,
     feed: &StatsFeed,
     reports: &[InstanceReport],
-) -> PortResult<(Vec<PartitionStats>, Vec<String>)> {
+) -> (Vec<PartitionStats>, Vec<String>) {
     let mut seen = feed.log.lock().await;
     let (known, was_away) = &mut *seen;
     let cause = match tokio::time::timeout(PATIENCE, partitions(app, reports)).await {
@@ -165,10 +167,8 @@ async fn partitions_now_or_before(
             if std::mem::take(was_away) {
                 app.oplog.write(Level::Info, "dependency_back", None, "the event log answers again");
             }
-            return Ok((partitions, Vec::new()));
+            return (partitions, Vec::new());
         }
-        // Before the first answer there is nothing to show.
-        Ok(Err(error)) if known.is_empty() => return Err(error),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
     };
@@ -177,7 +177,7 @@ async fn partitions_now_or_before(
         app.oplog.write(Level::Error, "dependency_lost", None, "the event log does not answer");
     }
     let problem = "the event log does not answer; partitions are as they were before".to_owned();
-    Ok((known.clone(), vec![problem]))
+    (known.clone(), vec![problem])
 }
 
 async fn partitions(app: &App, reports: &[InstanceReport]) -> PortResult<Vec<PartitionStats>> {

@@ -83,6 +83,10 @@ impl App {
                 self.subscribers.pages.first();
                 self.subscribers.moved_ms = 0;
             }
+            Action::OnlyRead => {
+                self.subscribers.only_read = !self.subscribers.only_read;
+                self.subscribers.pages.first();
+            }
             Action::HoldOrder => {
                 self.subscribers.hold = !self.subscribers.hold;
                 self.say(if self.subscribers.hold { "rows stay in place" } else { "rows move as they are sorted" });

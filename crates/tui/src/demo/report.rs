@@ -164,6 +164,7 @@ impl World {
             .enumerate()
             .filter(|(_, a)| a.id.contains(needle))
             .map(|(at, a)| self.row(at, a))
+            .filter(|row| !query.only_read || row.state != SubscriberState::New)
             .collect();
         rows.sort_by(|a, b| {
             let order = match query.sort {

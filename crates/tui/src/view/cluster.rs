@@ -151,6 +151,9 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
         (Role::Title, format!("Partitions {} ", stats.partitions.len())),
         (if lag > 1000 { Role::Warn } else { Role::Muted }, format!("lag {}", format::count(lag))),
     ];
+    if !stats.problems.is_empty() {
+        title.push((Role::Bad, "  not of now".into()));
+    }
     if let Some(at_ms) = stats.instances.iter().filter_map(|i| i.last_rebalance_ms).max() {
         let s = format::age_ms(ui.app.now_ms, at_ms);
         title.push((if s < FRESH_S { Role::Warn } else { Role::Muted }, format!("  moved {} ago", format::seconds(s))));
@@ -159,9 +162,6 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
         && area.width >= TOPIC_WIDTH
     {
         title.push((Role::Muted, format!("  of {topic}")));
-    }
-    if !stats.problems.is_empty() {
-        title.push((Role::Bad, "  not of now".into()));
     }
     // An older server does not say who has what.
     let says = stats.partitions.iter().any(|p| p.owner.is_some());
