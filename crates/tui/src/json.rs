@@ -123,8 +123,7 @@ fn string_len(text: &str) -> usize {
 /// A top-level field as text, for a table's column. Absent and odd values are empty.
 #[must_use]
 pub fn fields<const N: usize>(json: &str, names: [&str; N]) -> [String; N] {
-    let map: std::collections::HashMap<Cow<'_, str>, &RawValue> =
-        serde_json::from_str(json).unwrap_or_default();
+    let map: std::collections::HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json).unwrap_or_default();
     names.map(|name| match map.get(name).map(|raw| raw.get()) {
         None => String::new(),
         Some(raw) if raw.starts_with('"') => serde_json::from_str(raw).unwrap_or_default(),

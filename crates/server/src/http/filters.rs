@@ -4,8 +4,8 @@ mod admission;
 mod bulk;
 mod dry_run;
 mod spec;
-mod unseen;
 pub(in crate::http) mod tenancy;
+mod unseen;
 
 use std::time::Duration;
 

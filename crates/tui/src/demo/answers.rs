@@ -82,7 +82,8 @@ impl World {
             return Ok(());
         }
         let why = format!("filter {id} was changed; it is at version {}", present.shown.version);
-        let problem = Problem { status: 412, code: "version_mismatch".into(), detail: why.clone(), ..Problem::default() };
+        let problem =
+            Problem { status: 412, code: "version_mismatch".into(), detail: why.clone(), ..Problem::default() };
         Err(Failure { kind: FailureKind::Rejected, why, problem: Some(problem.into()) })
     }
 

@@ -112,12 +112,8 @@ fn table_of(
 ) {
     // Only rows that are seen are parsed, once for all their columns.
     let seen = usize::from(area.height);
-    let parsed: Vec<[String; 4]> = rows
-        .iter()
-        .skip(offset)
-        .take(seen)
-        .map(|row| json::fields(&row.event.json, OWN))
-        .collect();
+    let parsed: Vec<[String; 4]> =
+        rows.iter().skip(offset).take(seen).map(|row| json::fields(&row.event.json, OWN)).collect();
     let app = ui.app;
     let this: &Ui<'_> = ui;
     let cell = |row: usize, c: usize| {
