@@ -112,7 +112,8 @@ pub struct TestResponse {
     pub span_s: f64,
     /// True if the scan ended at its limit before it reached the present.
     pub truncated: bool,
-    /// A sentence, if the filter can never match or can only be found by trying it on every event.
+    /// A sentence, if the filter can never match, can only be found by trying it on every event, or asks for a field that
+    /// none of the events has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// The newest matches.

@@ -11,7 +11,8 @@ pub struct LogEntry {
     pub level: Level,
     /// `connected`, `disconnected`, `superseded`, `slow`, `gap`, `epoch`, `dead_letter`, `filter_created`,
     /// `filter_updated`, `filter_deleted`, `dependency_lost`, `dependency_back`, `started`, `draining`, `rebalance`
-    /// (partitions of the log went from one matcher to another), `log_cut` (an instance wrote more than the others learn).
+    /// (partitions of the log went from one matcher to another), `instance_lost` (reports no more), `log_cut` (an
+    /// instance wrote more than the others learn).
     pub kind: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscriber: Option<String>,

@@ -30,6 +30,7 @@ pub struct Stats {
     pub latency: Latency,
     pub connections: u64,
     pub subscribers: u64,
+    /// Those whose oldest delivery that is not acked has waited for more than five seconds.
     pub subscribers_behind: u64,
     pub filters: u64,
     pub filter_version: u64,
@@ -40,6 +41,9 @@ pub struct Stats {
     pub partitions: Vec<PartitionStats>,
     pub shards: Vec<ShardStats>,
     pub instances: Vec<InstanceStats>,
+    /// Why some of these numbers are not of now, in words for an operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// Milliseconds.

@@ -43,7 +43,7 @@ pub(crate) struct Global {
     /// The api role [default: http://localhost:8001]
     #[arg(long, global = true, env = "EVS_SERVER", value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// The gateway role [default: the server's host, port 8003]
+    /// The gateway role [default: the server's host, two ports further]
     #[arg(long, global = true, env = "EVS_GATEWAY", value_name = "URL")]
     pub(crate) gateway: Option<String>,
     /// A file with the bearer token; read again for each request

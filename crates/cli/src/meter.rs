@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::output::complain;
 use crate::quantity::{seconds, thousands};
@@ -84,13 +84,16 @@ fn bar(total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => (
             ProgressBar::new(total),
-            "{bar:30.cyan} {human_pos}/{human_len} {msg}  {per_sec:.green}  {elapsed_precise} eta {eta}",
+            "{bar:30.cyan} {human_pos}/{human_len} {msg}  {rate:.green}  {elapsed_precise} eta {eta}",
         ),
-        None => (ProgressBar::new_spinner(), "{spinner:.cyan} {human_pos} {msg}  {per_sec:.green}  {elapsed_precise}"),
+        None => (ProgressBar::new_spinner(), "{spinner:.cyan} {human_pos} {msg}  {rate:.green}  {elapsed_precise}"),
     };
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        // Events are whole, and so is their rate.
+        bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{}/s", HumanCount(state.per_sec().round() as u64));
+        }));
     }
     bar
 }

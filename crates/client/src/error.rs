@@ -53,6 +53,8 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Timeout { .. } => true,
+            // Of a request that is repeated while the server still works on it.
+            Self::Problem(problem) if problem.code == "idempotency_key_in_use" => true,
             Self::Problem(problem) => matches!(problem.status, 408 | 425 | 429 | 500..=599),
             Self::Unauthorized(_) | Self::Protocol { .. } | Self::Config(_) | Self::NotSent => false,
         }
@@ -124,6 +126,16 @@ mod tests {
         let error = Error::Problem(problem.into());
         assert_eq!(error.to_string(), "the disk is full; free some space");
         assert!(error.is_transient());
+    }
+
+    #[test]
+    fn a_request_that_the_server_still_works_on_is_asked_again() {
+        let conflict = |code: &str| {
+            let problem = Problem { status: 409, code: code.to_owned(), ..Problem::default() };
+            Error::Problem(problem.into()).is_transient()
+        };
+        assert!(conflict("idempotency_key_in_use"));
+        assert!(!conflict("idempotency_key_reused"));
     }
 
     #[test]

@@ -210,6 +210,8 @@ pub struct SubscribersQuery {
     pub ascending: Option<bool>,
     /// A part of the id.
     pub search: Option<String>,
+    /// States with commas between; all if absent.
+    pub states: Option<String>,
     pub limit: Option<usize>,
     pub page: Option<String>,
 }
@@ -239,6 +241,7 @@ impl Client {
         let order = query.ascending.map(|ascending| if ascending { "asc" } else { "desc" });
         let call = self.get(&["subscribers"]).query_opt("sort", query.sort.map(SubscriberSort::as_str));
         let call = call.query_opt("order", order).query_opt("q", query.search.as_deref());
+        let call = call.query_opt("state", query.states.as_deref());
         call.query_opt("limit", query.limit).query_opt("page", query.page.as_deref()).fetch().await
     }
 

@@ -2,10 +2,12 @@
 //! matcher reports besides, since filters become active by what it has applied.
 
 mod elsewhere;
+mod presence;
 mod rebalances;
 
 use std::time::Duration;
 
+use evs_api::oplog::Level;
 use evs_api::stats::IndexStats;
 use tokio::time::MissedTickBehavior;
 
@@ -15,6 +17,7 @@ use crate::metrics::Rate;
 use crate::ports::PortResult;
 use crate::ports::filter_store::{Assignment, Counts, InstanceReport};
 use elsewhere::Elsewhere;
+use presence::Presence;
 use rebalances::Assignments;
 
 /// Three may be missed before the instance counts as dead.
@@ -54,6 +57,7 @@ pub fn counts(app: &App, rates: &Rates) -> Counts {
 pub async fn run(app: App) {
     let rates = Rates::default();
     let (mut assignments, mut elsewhere) = (Assignments::default(), Elsewhere::default());
+    let mut presence = Presence::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -66,6 +70,9 @@ pub async fn run(app: App) {
             Ok(reports) => {
                 let reports = by_process(reports);
                 app.oplog.copy(elsewhere.news(&app.instance, &reports));
+                for message in presence.lost(&reports) {
+                    app.oplog.write_common(Level::Warn, "instance_lost", message);
+                }
                 for (level, message) in assignments.changes(&reports) {
                     app.oplog.write_common(level, "rebalance", message);
                 }

@@ -136,7 +136,8 @@ impl Server {
             }
         });
         let hearing = tokio::spawn(notices::run(app.clone()));
-        app.oplog.write(Level::Info, "started", None, format!("instance {} started", app.instance));
+        let names: Vec<&str> = app.config.role.iter().map(|role| role.name()).collect();
+        app.oplog.write(Level::Info, "started", None, format!("{} {} started", names.join(", "), app.instance));
         let mut failure = None;
         tokio::select! {
             () = app.shutdown.cancelled() => {}

@@ -10,7 +10,7 @@ use evs_api::Page;
 use evs_api::dead_letters::DeadLetter;
 use evs_api::filters::Filter;
 use evs_api::oplog::LogEntry;
-use evs_api::stats::Stats;
+use evs_api::stats::{InstanceStats, Stats};
 use evs_api::subscribers::{Subscriber, SubscriberDetail};
 
 pub use history::{History, Point};
@@ -20,6 +20,13 @@ use crate::message::{Failure, FiltersQuery, SubscribersQuery, Topic};
 
 /// Entries of the operator's log that are kept.
 pub const LOG_MAX: usize = 2000;
+/// So far back a repeated entry is looked for: more than instances report of the last minute.
+const REPEATED_MAX: usize = 256;
+/// Instances that went, and for how long they are shown.
+const GONE_MAX: usize = 16;
+const GONE_MS: i64 = 120_000;
+/// What is wrong with an instance that went.
+pub const GONE: &str = "reports no more: stopped, killed or cut off";
 /// Samples of a row's sparkline.
 pub const SPARK_MAX: usize = 30;
 
@@ -68,9 +75,27 @@ impl<Q, T> Rows<Q, T> {
 }
 
 impl Data {
-    pub fn put_stats(&mut self, stats: Stats, now_ms: i64) {
+    pub fn put_stats(&mut self, mut stats: Stats, now_ms: i64) {
         self.history.push(&stats, now_ms);
+        self.keep_gone(&mut stats);
         self.stats = Some(Arc::new(stats));
+    }
+
+    /// An instance that was killed is left out of the reports soon; it stays in sight for a while, last and unhealthy.
+    fn keep_gone(&self, stats: &mut Stats) {
+        let Some(before) = &self.stats else { return };
+        let since_ms = stats.time_ms - before.time_ms;
+        let is_back = |id: &str, now: &Stats| now.instances.iter().any(|i| i.id == id);
+        let gone: Vec<_> = before.instances.iter().filter(|i| !is_back(&i.id, stats)).cloned().collect();
+        let gone = gone.into_iter().map(|i| InstanceStats {
+            healthy: false,
+            problem: Some(GONE.to_owned()),
+            connections: 0,
+            partitions: Vec::new(),
+            age_s: i.age_s + since_ms.max(0) as f64 / 1000.0,
+            ..i
+        });
+        stats.instances.extend(gone.filter(|i| i.age_s * 1000.0 < GONE_MS as f64).take(GONE_MAX));
     }
 
     /// `hold` keeps rows that are still there in their old places, so that nothing jumps under the operator's cursor.
@@ -98,10 +123,13 @@ impl Data {
         self.detail_filters = filters;
     }
 
-    /// Entries come in order of their ids; a reconnect may repeat some.
+    /// Entries come in order of their ids; a reconnect may repeat some, and an API that was started again tells under new
+    /// numbers what the other instances still report.
     pub fn put_log(&mut self, entries: Vec<LogEntry>) {
         for entry in entries {
-            if self.log.back().is_none_or(|last| last.id < entry.id) {
+            let told = |old: &Arc<LogEntry>| LogEntry { id: entry.id, ..(**old).clone() } == entry;
+            let is_repeated = entry.instance.is_some() && self.log.iter().rev().take(REPEATED_MAX).any(told);
+            if self.log.back().is_none_or(|last| last.id < entry.id) && !is_repeated {
                 self.log_total += 1;
                 self.log.push_back(Arc::new(entry));
             }

@@ -1,5 +1,10 @@
 //! JSON laid out for reading: the order of keys and the digits of numbers stay as they came.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use crate::theme::Role;
 
 /// One line: indented pieces with their meaning.
@@ -118,14 +123,60 @@ fn string_len(text: &str) -> usize {
 /// A top-level field as text, for a table's column. Absent and odd values are empty.
 #[must_use]
 pub fn fields<const N: usize>(json: &str, names: [&str; N]) -> [String; N] {
-    let map: std::collections::HashMap<std::borrow::Cow<'_, str>, &serde_json::value::RawValue> =
-        serde_json::from_str(json).unwrap_or_default();
+    let map: std::collections::HashMap<Cow<'_, str>, &RawValue> = serde_json::from_str(json).unwrap_or_default();
     names.map(|name| match map.get(name).map(|raw| raw.get()) {
         None => String::new(),
         Some(raw) if raw.starts_with('"') => serde_json::from_str(raw).unwrap_or_default(),
         Some(raw) => raw.to_owned(),
     })
 }
+
+/// What tells one event from the next first: what has a column of its own is left out, and ids and times, which begin
+/// every event and are alike in all, come last.
+#[must_use]
+pub fn brief(json: &str, left_out: &[&str]) -> String {
+    const LAST: [&str; 2] = ["event_id", "timestamp"];
+    let Ok(Members(members)) = serde_json::from_str::<Members<'_>>(json) else { return json.to_owned() };
+    let is_last = |name: &str| LAST.contains(&name);
+    let shown = members.iter().filter(|(name, _)| !left_out.contains(&name.as_ref()));
+    let (last, first): (Vec<_>, Vec<_>) = shown.partition(|(name, _)| is_last(name));
+    let words = first.into_iter().chain(last).map(|(name, raw)| {
+        let raw = raw.get();
+        let bare = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+        let is_plain = |text: &&str| !text.is_empty() && !text.contains([' ', '\\', '=']);
+        format!("{name}={}", bare.filter(is_plain).unwrap_or(raw))
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The members of an object in their order.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                    members.push((member.0.0, member.1));
+                }
+                Ok(Members(members))
+            }
+        }
+        from.deserialize_map(Visitor)
+    }
+}
+
+/// A name of a member, which is copied only if something in it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +206,16 @@ mod tests {
     fn broken_json_does_not_panic() {
         for json in ["", "{", "}", "\"abc", "\"a\\", "[1,", "é", "{\"a\":é}", "]]]"] {
             let _ = plain(json);
+        }
+    }
+
+    #[test]
+    fn brief_says_what_differs_first() {
+        let json = r#"{"event_id":"e1","user_id":"u","n":1.50,"city":"New York","tag":"a\"b","o":{"k":[1]},"e":""}"#;
+        assert_eq!(brief(json, &["user_id"]), r#"n=1.50 city="New York" tag="a\"b" o={"k":[1]} e="" event_id=e1"#);
+        assert_eq!(brief(r#"{"timestamp":"t","\u0061":1}"#, &[]), "a=1 timestamp=t");
+        for odd in ["[1,2]", "\"x\"", "", "{\"a\":", "{}"] {
+            assert_eq!(brief(odd, &[]), if odd == "{}" { "" } else { odd });
         }
     }
 

@@ -183,6 +183,20 @@ pub const SORTS: [Sort; 7] =
 impl Sort {
     /// As `GET /subscribers?sort=` takes it.
     #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::LagEvents => "lag",
+            Self::LagS => "oldest",
+            Self::Id => "subscriber",
+            Self::State => "state",
+            Self::Filters => "filters",
+            Self::DeliveredPerS => "queued",
+            Self::LastAck => "last ack",
+        }
+    }
+
+    /// As the server takes it.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::LagEvents => "lag_events",
@@ -201,7 +215,17 @@ pub struct SubscribersQuery {
     pub sort: Sort,
     pub ascending: bool,
     pub contains: Option<String>,
+    /// Without those that nobody has read yet.
+    pub only_read: bool,
     pub page: Option<String>,
+}
+
+impl SubscribersQuery {
+    /// As the server and `evs` take it.
+    #[must_use]
+    pub fn states(&self) -> Option<&'static str> {
+        self.only_read.then_some("live,slow,away")
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -252,8 +276,16 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
     CreateFilter(FilterSpec),
-    UpdateFilter(u32, FilterSpec),
-    DeleteFilter(u32),
+    /// Only if nobody changed it since this version.
+    UpdateFilter {
+        id: u32,
+        spec: FilterSpec,
+        version: u64,
+    },
+    DeleteFilter {
+        id: u32,
+        version: u64,
+    },
     TestFilter(TestRequest),
     /// The event at a position of the log.
     Event(String),

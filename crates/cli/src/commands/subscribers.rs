@@ -84,6 +84,9 @@ pub(crate) struct ListArgs {
     /// Only ids that contain this
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
+    /// Only those in one of these states: live, slow, away, new (nobody has read it yet)
+    #[arg(long, value_name = "STATES")]
+    state: Option<String>,
     /// At most this many; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -197,6 +200,7 @@ async fn list(app: &App, client: &Client, args: ListArgs) -> Result<ExitStatus, 
         sort: Some(args.sort.into()),
         ascending: Some(args.ascending || matches!(args.sort, Sort::Id)),
         search: args.search,
+        states: args.state,
         ..SubscribersQuery::default()
     };
     let mut items = Vec::new();

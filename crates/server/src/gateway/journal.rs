@@ -40,6 +40,11 @@ impl Journal {
         self.note(connection, now_ms, Level::Warn, "slow", "took nothing for too long and was closed; its queue stays");
     }
 
+    /// Asleep, stopped, or behind a network that is cut: nothing else tells these from a client that left.
+    pub(super) fn silent(&self, connection: &Connection, now_ms: i64) {
+        self.note(connection, now_ms, Level::Warn, "slow", "answered no ping and was closed; its queue stays");
+    }
+
     fn note(&self, connection: &Connection, now_ms: i64, level: Level, kind: &str, what: &str) {
         let Some(consumer) = &connection.attached.consumer else { return };
         // Two threads at the turn of a second may both begin it: a few entries more, which is no harm.

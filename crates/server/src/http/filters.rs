@@ -5,6 +5,7 @@ mod bulk;
 mod dry_run;
 mod spec;
 pub(in crate::http) mod tenancy;
+mod unseen;
 
 use std::time::Duration;
 
@@ -307,6 +308,7 @@ fn if_match(headers: &HeaderMap) -> ApiResult<Option<FilterVersion>> {
 }
 
 fn note(api: &Api, kind: &str, record: &FilterRecord) {
-    let message = format!("filter {} at version {}", record.id, record.version);
+    let done = kind.trim_start_matches("filter_");
+    let message = format!("filter {} {done}, version {}", record.id, record.version);
     api.app.oplog.write(Level::Info, kind, Some(record.subscriber.as_str()), message);
 }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use evs_api::error::Problem;
+use evs_api::oplog::Level;
 use evs_api::stats::{InstanceStats, PartitionStats, ShardStats, Stats};
 use evs_core::Shard;
 use futures_util::{StreamExt, stream};
@@ -30,6 +31,9 @@ const FRESH: Duration = Duration::from_millis(900);
 
 const EVERY: Duration = Duration::from_secs(1);
 
+/// So long the event log may take to say how far it is.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(get)).routes(routes!(follow))
 }
@@ -40,6 +44,8 @@ pub(super) struct StatsFeed {
     made: Mutex<Option<(Instant, Arc<Stats>)>>,
     events_in: Rate,
     rates: instances::Rates,
+    /// As they were when the event log answered last, and whether it did now.
+    log: Mutex<(Vec<PartitionStats>, bool)>,
 }
 
 /// Read the statistics
@@ -101,9 +107,11 @@ async fn collect(api: &Api) -> PortResult<Stats> {
     let elsewhere = || reports.iter().filter(|report| *report.id != *app.instance);
     let counts = elsewhere().fold(instances::counts(app, &feed.rates), |sum, report| sum.with(&report.counts));
     let connections = elsewhere().map(|report| report.connections).sum::<u64>() + positive(metrics.connections.get());
-    let partitions = partitions(app, &reports).await?;
+    let (partitions, problems) = partitions_now_or_before(app, feed, &reports).await;
     // Whoever has written them: producers need not come through our API.
-    let logged = partitions.iter().map(|partition| partition.high).sum();
+    let logged: u64 = partitions.iter().map(|partition| partition.high).sum();
+    // What is not known is no growth; the next answer is measured from the last one.
+    let events_in_per_s = if problems.is_empty() { feed.events_in.tick(logged, now_ms) } else { 0.0 };
     Ok(Stats {
         time_ms: now_ms,
         uptime_s: (now_ms - app.started_ms).max(0) as f64 / 1000.0,
@@ -115,13 +123,13 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         deliveries_total: counts.deliveries,
         deliveries_sent_total: counts.deliveries_sent,
         acks_total: counts.acks,
-        events_in_per_s: feed.events_in.tick(logged, now_ms),
+        events_in_per_s,
         deliveries_per_s: counts.deliveries_per_s,
         deliveries_sent_per_s: counts.deliveries_sent_per_s,
         latency: counts.latency,
         connections,
         subscribers: rows.len() as u64,
-        subscribers_behind: rows.iter().filter(|row| row.lag() > 0).count() as u64,
+        subscribers_behind: rows.iter().filter(|row| row.is_behind(now_ms)).count() as u64,
         filters: rows.iter().map(|row| u64::from(row.filters())).sum(),
         filter_version: app.filters.version().await?.0,
         gaps_total: counts.gaps,
@@ -130,6 +138,7 @@ async fn collect(api: &Api) -> PortResult<Stats> {
         index: counts.index,
         partitions,
         shards: shards(app, &rows).await?,
+        problems,
         instances: reports.into_iter().map(instance).collect(),
     })
 }
@@ -142,6 +151,33 @@ fn mode(app: &App) -> &'static str {
 
 fn positive(gauge: i64) -> u64 {
     u64::try_from(gauge).unwrap_or_default()
+}
+
+/// An event log that does not answer leaves the other numbers: it is then that an operator looks.
+async fn partitions_now_or_before(
+    app: &App,
+    feed: &StatsFeed,
+    reports: &[InstanceReport],
+) -> (Vec<PartitionStats>, Vec<String>) {
+    let mut seen = feed.log.lock().await;
+    let (known, was_away) = &mut *seen;
+    let cause = match tokio::time::timeout(PATIENCE, partitions(app, reports)).await {
+        Ok(Ok(partitions)) => {
+            known.clone_from(&partitions);
+            if std::mem::take(was_away) {
+                app.oplog.write(Level::Info, "dependency_back", None, "the event log answers again");
+            }
+            return (partitions, Vec::new());
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+    };
+    if !std::mem::replace(was_away, true) {
+        tracing::warn!(cause, "the event log does not answer; its partitions are told as they were");
+        app.oplog.write(Level::Error, "dependency_lost", None, "the event log does not answer");
+    }
+    let problem = "the event log does not answer; partitions are as they were before".to_owned();
+    (known.clone(), vec![problem])
 }
 
 async fn partitions(app: &App, reports: &[InstanceReport]) -> PortResult<Vec<PartitionStats>> {

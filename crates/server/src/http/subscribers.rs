@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use evs_api::Page;
 use evs_api::error::Problem;
-use evs_api::subscribers::Subscriber;
+use evs_api::subscribers::{Subscriber, SubscriberState};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::Api;
 use super::extract::{Query, bad_page, page_limit};
 use super::guard::Caller;
-use super::problem::ApiResult;
+use super::problem::{ApiError, ApiResult};
 
 pub(super) use detail::visible;
 pub(super) use table::{Row, Table};
@@ -58,6 +58,8 @@ struct ListQuery {
     order: Option<Order>,
     /// Only subscribers whose id contains this.
     q: Option<String>,
+    /// Only subscribers in one of these states, with commas between: `live,slow,away` are those that were ever read.
+    state: Option<String>,
     /// 100 by default, at most 1000.
     limit: Option<usize>,
     /// `next` of the page before.
@@ -81,7 +83,11 @@ async fn list(
     let rows = api.subscribers.rows(&api.app).await?;
     let prefix = subject.prefix();
     let wanted = query.q.unwrap_or_default();
-    let fits = |row: &&Row| row.id.as_str().strip_prefix(prefix.as_str()).is_some_and(|id| id.contains(&wanted));
+    let states = query.state.as_deref().map(states).transpose()?;
+    let fits = |row: &&Row| {
+        states.as_ref().is_none_or(|states| states.contains(&row.state))
+            && row.id.as_str().strip_prefix(prefix.as_str()).is_some_and(|id| id.contains(&wanted))
+    };
     let mut found: Vec<&Row> = rows.iter().filter(fits).collect();
     let sort = query.sort.unwrap_or_default();
     let descending = match query.order {
@@ -104,6 +110,17 @@ async fn list(
     let page = found.iter().skip(skip).filter_map(|row| row.wire(&subject, &api.app)).collect();
     let next = (end < total).then(|| end.to_string());
     Ok(Json(Page { items: page, next, total: Some(total as u64) }))
+}
+
+fn states(text: &str) -> ApiResult<Vec<SubscriberState>> {
+    let one = |word: &str| match word {
+        "live" => Ok(SubscriberState::Live),
+        "slow" => Ok(SubscriberState::Slow),
+        "away" => Ok(SubscriberState::Away),
+        "new" => Ok(SubscriberState::New),
+        _ => Err(ApiError::bad_request("invalid_query", format!("{word:?} is no state: live, slow, away or new"))),
+    };
+    text.split(',').map(one).collect()
 }
 
 impl Sort {

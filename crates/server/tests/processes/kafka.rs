@@ -21,20 +21,27 @@ async fn kafka_may_come_later_and_go_for_a_while() {
         body["checks"]["event_log"] == "away" && body["checks"]["delivery_queue"] == "ok"
     })
     .await;
+    let client = client(&api, &gateway);
+    let away = async || !client.stats().await.unwrap().problems.is_empty();
+    assert!(away().await, "the numbers that do not need Kafka are there");
 
     kafka.start_again().await;
     tokio::join!(api.is_ready(), gateway.is_ready());
-    let client = client(&api, &gateway);
+    until("all numbers are of now", async || !away().await).await;
     subscribe(&client, "reads").await;
     let mut deliveries = follow(&client, "reads");
     publish(&client, 0..50).await;
     assert_eq!(receive(&mut deliveries, 50).await, (0..50).collect::<Vec<_>>(), "the topic was made meanwhile");
+    let logged = async || client.stats().await.unwrap().partitions.iter().map(|it| it.high).sum::<u64>();
+    until("they are counted", async || logged().await == 50).await;
 
     kafka.stop().await;
     let event = json!({ "user_id": "a", "n": 1_000 });
     let refused = http().post(format!("{}/events", api.url)).json(&event).send().await.unwrap();
     assert_eq!(refused.status().as_u16(), 503, "nobody acknowledges what Kafka has not");
     assert!(refused.headers().contains_key("retry-after"));
+    until("the numbers go on, and say what they lack", async || away().await).await;
+    assert_eq!(logged().await, 50, "as it was");
 
     kafka.start_again().await;
     tokio::join!(api.is_ready(), gateway.is_ready());

@@ -77,8 +77,14 @@ async fn a_process_that_died_is_no_longer_shown() {
     let client = client(&api, &gateway);
     let shown = async || client.stats().await.unwrap().instances.len();
     until("both are shown", async || shown().await == 2).await;
+    let gone = gateway.instance().await;
     gateway.child.kill().await.unwrap();
     until("one is left", async || shown().await == 1).await;
+    until("the log tells that it went", async || {
+        let log = client.log(None).await.unwrap().items;
+        log.iter().any(|it| it.kind == "instance_lost" && it.message == format!("gateway {gone} reports no more"))
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -116,6 +116,7 @@ async fn bad_paths_and_queries_are_refused_with_a_reason() {
         ("/filters?subscriber=x", 400, "invalid_query"),
         ("/subscribers?sort=size", 400, "invalid_query"),
         ("/subscribers?page=x", 400, "invalid_query"),
+        ("/subscribers?state=live,idle", 400, "invalid_query"),
         ("/subscribers/nobody", 404, "unknown_subscriber"),
         ("/subscribers/a%20b", 422, "invalid_name"),
         ("/subscribers/%ff", 400, "invalid_path"),

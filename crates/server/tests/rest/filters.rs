@@ -139,6 +139,9 @@ async fn a_filter_is_tried_on_recent_events() {
     assert_eq!(tried["samples"][0]["data"]["amount"], 50);
     let never = server.post("/filters/test", json!({ "where": "amount > 10 && amount < 5" })).await.body;
     assert!(never["warning"].as_str().unwrap().contains("no event can match"), "{never}");
+    let slip = server.post("/filters/test", json!({ "where": "contry == \"DE\" || amount > 10 || has(x)" })).await.body;
+    assert_eq!(slip["warning"], "no event of these has `contry`", "{slip}");
+    assert!(tried["warning"].is_null(), "{tried}");
     assert_eq!(server.get("/filters").await.body["items"], json!([]), "nothing is stored");
     server.stop().await;
 }

@@ -33,6 +33,9 @@ async fn queues_are_listed_by_lag() {
     assert_eq!(ids(&server.get("/subscribers?sort=id").await.body), ["large", "none", "small"]);
     assert_eq!(ids(&server.get("/subscribers?sort=id&order=desc").await.body), ["small", "none", "large"]);
     assert_eq!(ids(&server.get("/subscribers?q=al").await.body), ["small"]);
+    assert_eq!(ids(&server.get("/subscribers?state=slow,new&q=al").await.body), ["small"]);
+    let read = server.get("/subscribers?state=live,slow,away").await.body;
+    assert_eq!((ids(&read).len(), &read["total"]), (0, &json!(0)));
     let first = server.get("/subscribers?sort=lag_s&limit=2").await.body;
     assert_eq!(ids(&first).len(), 2);
     assert_eq!(

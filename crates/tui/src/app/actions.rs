@@ -83,6 +83,10 @@ impl App {
                 self.subscribers.pages.first();
                 self.subscribers.moved_ms = 0;
             }
+            Action::OnlyRead => {
+                self.subscribers.only_read = !self.subscribers.only_read;
+                self.subscribers.pages.first();
+            }
             Action::HoldOrder => {
                 self.subscribers.hold = !self.subscribers.hold;
                 self.say(if self.subscribers.hold { "rows stay in place" } else { "rows move as they are sorted" });
@@ -154,6 +158,7 @@ impl App {
 
     pub(super) fn go(&mut self, screen: Screen) {
         if *self.screen() != screen {
+            self.toast = self.toast.take().filter(|toast| toast.bad);
             self.nav.go(screen);
             self.entered();
         }
@@ -348,6 +353,13 @@ impl App {
         self.data().filters.items.iter().find(|f| f.id == id)
     }
 
+    /// A filter as the server told it last.
+    #[must_use]
+    pub fn present_filter(&self, id: Option<u32>) -> Option<&evs_api::filters::Filter> {
+        let all = self.live.filters.items.iter().chain(&self.live.detail_filters);
+        all.filter(|f| Some(f.id) == id).max_by_key(|f| f.version)
+    }
+
     pub(super) fn new_filter(&mut self, owner: &str, condition: &str) -> Vec<Effect> {
         if let Err(reason) = self.enabled(Action::FilterNew) {
             self.complain(reason);
@@ -372,7 +384,7 @@ impl App {
                 filter.spec.subscriber_id,
                 super::lists::predicate(filter)
             ),
-            ask: Ask::DeleteFilter(filter.id),
+            ask: Ask::DeleteFilter { id: filter.id, version: filter.version },
         };
         self.overlay = Some(Overlay::Confirm(confirm));
     }

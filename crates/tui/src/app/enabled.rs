@@ -43,6 +43,9 @@ impl App {
             Action::LastView => there(self.nav.last().is_some(), "no view before this one"),
             Action::NextTheme => there(!self.settings.colorless, "colour is off (NO_COLOR, --color or TERM)"),
             Action::Find => there(self.find().is_some(), "nothing to filter here"),
+            Action::Open if matches!(self.screen(), Screen::Subscriber(_)) && self.focus == 0 => {
+                Err("nothing to open here; tab goes to its filters and events")
+            }
             Action::Open if *self.screen() == Screen::Cluster => Err("nothing to open here"),
             Action::Mark | Action::NextMark | Action::Copy | Action::CopyJson | Action::WriteFile => {
                 let lists = !matches!(self.screen(), Screen::Overview);

@@ -15,6 +15,9 @@ impl App {
                 if self.subscribers.ascending {
                     command.push_str(" --ascending");
                 }
+                if let Some(states) = self.subscribers.query().states() {
+                    command.push_str(&format!(" --state {states}"));
+                }
                 if let Some(text) = self.subscribers.find.plain() {
                     command.push_str(&format!(" --search {}", shell_quote(text)));
                 }
@@ -44,6 +47,9 @@ impl App {
                 let query = self.subscribers.query();
                 let order = if query.ascending { "asc" } else { "desc" };
                 let mut path = format!("/subscribers?sort={}&order={order}", query.sort.name());
+                if let Some(states) = query.states() {
+                    path.push_str(&format!("&state={states}"));
+                }
                 if let Some(text) = &query.contains {
                     path.push_str(&format!("&q={}", percent(text)));
                 }

@@ -60,8 +60,11 @@ impl Field {
 
 #[derive(Clone, Debug)]
 pub struct FilterForm {
-    /// The filter being edited; none for a new one.
+    /// The filter being edited, and the version of it that is changed; none for a new one.
     pub id: Option<u32>,
+    pub version: u64,
+    /// Somebody else changed it since; saving again is meant to replace that.
+    pub overtaken: bool,
     pub fields: [Input; 6],
     pub focus: usize,
     pub test: Test,
@@ -97,7 +100,7 @@ impl FilterForm {
         fields[0].set(subscriber);
         fields[5].set(where_);
         let focus = usize::from(!subscriber.is_empty()) * 2;
-        Self { id: None, fields, focus, test: Test::None, saving: None, refused: None }
+        Self { id: None, version: 0, overtaken: false, fields, focus, test: Test::None, saving: None, refused: None }
     }
 
     #[must_use]
@@ -105,6 +108,7 @@ impl FilterForm {
         let spec = &filter.spec;
         let mut form = Self::new(&spec.subscriber_id, spec.where_.as_deref().unwrap_or_default());
         form.id = Some(filter.id);
+        form.version = filter.version;
         form.fields[1].set(spec.name.as_deref().unwrap_or_default());
         form.fields[2].set(&spec.event_types.join(", "));
         form.fields[3].set(&spec.user_tiers.join(", "));

@@ -33,8 +33,8 @@ impl App {
         let text = match &kind {
             PromptKind::Find => self.find().map(|f| f.text().to_owned()).unwrap_or_default(),
             PromptKind::Where => self.events.query.where_.clone().unwrap_or_default(),
-            PromptKind::Palette => String::new(),
-            PromptKind::Why { .. } => self.events.why_subscriber.clone(),
+            // Whom it was last asked for is offered, not typed: another name would be added to it.
+            PromptKind::Palette | PromptKind::Why { .. } => String::new(),
         };
         self.prompt = Some(Prompt { kind, input: Input::new(&text), mistake: None });
         self.prompt_changed();
@@ -123,8 +123,9 @@ impl App {
                 return self.run_command(&text);
             }
             PromptKind::Why { event } => {
-                if !text.is_empty() {
-                    return self.ask_why(text, event);
+                let subscriber = if text.is_empty() { self.events.why_subscriber.clone() } else { text };
+                if !subscriber.is_empty() {
+                    return self.ask_why(subscriber, event);
                 }
             }
         }
@@ -186,9 +187,13 @@ impl App {
         self.prompt_changed();
     }
 
+    /// Each once, the one that was asked for last first.
     fn known_subscribers(&self) -> impl Iterator<Item = &str> {
+        let last = Some(self.events.why_subscriber.as_str()).filter(|id| !id.is_empty());
         let listed = self.live.subscribers.items.iter().map(|s| s.id.as_str());
-        listed.chain(self.live.filters.items.iter().map(|f| f.spec.subscriber_id.as_str()))
+        let owners = self.live.filters.items.iter().map(|f| f.spec.subscriber_id.as_str());
+        let mut seen = std::collections::HashSet::new();
+        last.into_iter().chain(listed).chain(owners).filter(move |id| seen.insert(*id))
     }
 
     /// Every command that could begin with `text`.

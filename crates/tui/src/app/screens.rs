@@ -59,6 +59,7 @@ pub struct SubscribersView {
     pub find: Find,
     pub sort: Sort,
     pub ascending: bool,
+    pub only_read: bool,
     /// The operator asked that rows stay in place.
     pub hold: bool,
     /// Rows also stay in place for a moment after the cursor moved.
@@ -80,6 +81,7 @@ impl SubscribersView {
             sort: self.sort,
             ascending: self.ascending,
             contains: self.find.plain().map(str::to_owned),
+            only_read: self.only_read,
             page: self.pages.current(),
         }
     }

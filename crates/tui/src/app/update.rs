@@ -296,6 +296,10 @@ impl App {
                             self.filters.list.selected = Some(filter.id);
                         }
                         Ok(_) => {}
+                        Err(failure) if is_overtaken(&failure) => {
+                            form.overtaken = true;
+                            self.complain("somebody else changed it: enter saves yours over it, esc leaves theirs");
+                        }
                         Err(failure) => {
                             let text = failure.why.clone();
                             form.refused = Some(failure);
@@ -345,6 +349,8 @@ impl App {
                     && form.fields[form.focus].key(chord)
                 {
                     form.refused = None;
+                    // What was complained of is being mended.
+                    self.toast = None;
                 }
                 Vec::new()
             }
@@ -390,6 +396,13 @@ impl App {
         match form.spec() {
             Ok(spec) => {
                 let request = form::test_request(&spec);
+                if let Test::Running { request: running, .. } = &form.test
+                    && **running == request
+                {
+                    // Asking again would only begin it anew.
+                    self.say("still trying it");
+                    return Vec::new();
+                }
                 let (ask, effects) = self.ask(Ask::TestFilter(request.clone()));
                 if let Some(Overlay::Form(form)) = &mut self.overlay {
                     form.test = Test::Running { ask, request: Box::new(request) };
@@ -417,8 +430,11 @@ impl App {
                     self.complain("not connected");
                     return Vec::new();
                 }
+                // Who saves over another's change means the one that the screen shows.
+                let theirs = form.overtaken.then(|| self.present_filter(form.id)).flatten();
+                let version = theirs.map_or(form.version, |filter| filter.version);
                 let ask = match id {
-                    Some(id) => Ask::UpdateFilter(id, spec),
+                    Some(id) => Ask::UpdateFilter { id, spec, version },
                     None => Ask::CreateFilter(spec),
                 };
                 let (number, effects) = self.ask(ask);
@@ -431,6 +447,10 @@ impl App {
             _ => self.test_filter(),
         }
     }
+}
+
+fn is_overtaken(failure: &Failure) -> bool {
+    failure.problem.as_ref().is_some_and(|problem| problem.code == "version_mismatch")
 }
 
 fn step_of(action: Action) -> Option<Move> {

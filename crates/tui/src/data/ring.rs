@@ -22,8 +22,9 @@ pub struct EventRing {
     rows: VecDeque<Arc<EventRow>>,
     bytes: usize,
     rows_max: usize,
-    /// Arrivals of this query so far, dropped ones not counted.
+    /// Arrivals so far, dropped ones not counted, and how many of them were of queries before this one.
     pub arrived: u64,
+    before: u64,
     pub dropped_here: u64,
     pub dropped_by_server: u64,
 }
@@ -44,6 +45,7 @@ impl EventRing {
             bytes: 0,
             rows_max: rows_max.max(1),
             arrived: 0,
+            before: 0,
             dropped_here: 0,
             dropped_by_server: 0,
         }
@@ -53,7 +55,7 @@ impl EventRing {
     pub fn ask(&mut self, query: &EventsQuery) {
         if self.query != *query {
             let arrived = self.arrived;
-            *self = Self { query: query.clone(), arrived, ..Self::new(self.rows_max) };
+            *self = Self { query: query.clone(), arrived, before: arrived, ..Self::new(self.rows_max) };
         }
     }
 
@@ -86,6 +88,12 @@ impl EventRing {
     #[must_use]
     pub fn rows(&self) -> &VecDeque<Arc<EventRow>> {
         &self.rows
+    }
+
+    /// Arrivals of this query.
+    #[must_use]
+    pub fn of_query(&self) -> u64 {
+        self.arrived - self.before
     }
 
     #[must_use]

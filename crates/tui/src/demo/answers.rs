@@ -1,5 +1,6 @@
 //! How the demo answers requests: filters are really made, tried and explained.
 
+use evs_api::Problem;
 use evs_api::dead_letters::ReplayResponse;
 use evs_api::events::LoggedEvent;
 use evs_api::explain::{Clause, Explanation, FilterExplanation, Step};
@@ -36,7 +37,8 @@ impl World {
                 self.happened(Level::Info, "filter_created", Some(filter.spec.subscriber_id.clone()), message);
                 Ok(Answer::FilterSaved(Box::new(filter)))
             }
-            Ask::UpdateFilter(id, spec) => {
+            Ask::UpdateFilter { id, spec, version: of } => {
+                self.expect(id, of)?;
                 let meaning = meaning(&spec)?;
                 let condition = self.condition(meaning.condition());
                 self.version += 1;
@@ -51,7 +53,8 @@ impl World {
                 self.happened(Level::Info, "filter_updated", None, format!("filter {id}, version {version}"));
                 Ok(Answer::FilterSaved(Box::new(filter)))
             }
-            Ask::DeleteFilter(id) => {
+            Ask::DeleteFilter { id, version } => {
+                self.expect(id, version)?;
                 self.filters.retain(|f| f.shown.id != id);
                 self.version += 1;
                 self.happened(Level::Info, "filter_deleted", None, format!("filter {id}, version {}", self.version));
@@ -70,6 +73,18 @@ impl World {
                 Ok(Answer::Purged)
             }
         }
+    }
+
+    /// As `If-Match` is honoured by a server.
+    fn expect(&self, id: u32, version: u64) -> Result<(), Failure> {
+        let present = self.filters.iter().find(|f| f.shown.id == id).ok_or_else(|| not_found("filter"))?;
+        if present.shown.version == version {
+            return Ok(());
+        }
+        let why = format!("filter {id} was changed; it is at version {}", present.shown.version);
+        let problem =
+            Problem { status: 412, code: "version_mismatch".into(), detail: why.clone(), ..Problem::default() };
+        Err(Failure { kind: FailureKind::Rejected, why, problem: Some(problem.into()) })
     }
 
     pub(super) fn add_filter(&mut self, owner: usize, spec: FilterSpec) -> Result<ApiFilter, Failure> {

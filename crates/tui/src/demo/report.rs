@@ -91,6 +91,7 @@ impl World {
             },
             partitions: (0..PARTITIONS).map(|p| self.partition(p, t)).collect(),
             shards: (0..SHARDS).map(|s| self.shard(s)).collect(),
+            problems: Vec::new(),
             instances: vec![
                 instance("api-1", "api", 0, false),
                 instance("matcher-1", "matcher", 0, false),
@@ -163,6 +164,7 @@ impl World {
             .enumerate()
             .filter(|(_, a)| a.id.contains(needle))
             .map(|(at, a)| self.row(at, a))
+            .filter(|row| !query.only_read || row.state != SubscriberState::New)
             .collect();
         rows.sort_by(|a, b| {
             let order = match query.sort {

@@ -52,6 +52,7 @@ pub enum Action {
     SortNext,
     SortReverse,
     HoldOrder,
+    OnlyRead,
     PageNext,
     PagePrev,
     SubscriberEvents,
@@ -176,6 +177,14 @@ pub const BINDINGS: &[Binding] = &[
     row(A::ZoomReset, "zoom-reset", &["0"], C::Overview, "", "Two minutes again"),
     row(A::SortNext, "sort-next", &["s"], C::Subscribers, "sort", "Sort by the next column"),
     row(A::SortReverse, "sort-reverse", &["S"], C::Subscribers, "reverse", "Reverse the order"),
+    row(
+        A::OnlyRead,
+        "only-read",
+        &["i"],
+        C::Subscribers,
+        "only read",
+        "Leave out those that nobody has read yet, or show them again",
+    ),
     row(
         A::HoldOrder,
         "hold-order",

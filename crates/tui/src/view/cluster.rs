@@ -6,6 +6,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use super::table::{self, Column, Rows, column};
 use super::ui::Ui;
 use crate::app::Screen;
+use crate::data::GONE;
 use crate::format;
 use crate::list::ListCursor;
 use crate::theme::Role;
@@ -79,6 +80,7 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
         let i = &rows[row];
         match c {
             0 if i.healthy => (Role::Good, format!("{good} ok")),
+            0 if i.problem.as_deref() == Some(GONE) => (Role::Bad, format!("{bad} gone")),
             0 => (Role::Bad, format!("{bad} sick")),
             1 => (Role::Text, i.id.clone()),
             2 => (Role::Text, i.roles.join(" ")),
@@ -87,7 +89,9 @@ pub(super) fn instances(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buff
                 (Role::Warn, format!("v{} -{}", i.filter_version, newest - i.filter_version))
             }
             3 => (Role::Text, format!("v{}", i.filter_version)),
-            4 => (Role::Text, format::runs(&i.partitions)),
+            // How many and which: a lone "0" reads as none.
+            4 if i.partitions.is_empty() => (Role::Text, String::new()),
+            4 => (Role::Text, format!("{} ({})", i.partitions.len(), format::runs(&i.partitions))),
             5 => match i.last_rebalance_ms {
                 Some(at_ms) => {
                     let s = format::age_ms(app.now_ms, at_ms);
@@ -120,6 +124,9 @@ const PARTITIONS: [Column; 7] = [
     column("low", 9, 5).right(),
 ];
 
+/// In a narrower pane the name of the topic would be cut to nothing.
+const TOPIC_WIDTH: u16 = 50;
+
 /// A rebalance is news for so long, in seconds.
 const FRESH_S: f64 = 60.0;
 
@@ -144,11 +151,16 @@ pub(super) fn partitions(ui: &mut Ui<'_>, pane: usize, area: Rect, buf: &mut Buf
         (Role::Title, format!("Partitions {} ", stats.partitions.len())),
         (if lag > 1000 { Role::Warn } else { Role::Muted }, format!("lag {}", format::count(lag))),
     ];
+    if !stats.problems.is_empty() {
+        title.push((Role::Bad, "  not of now".into()));
+    }
     if let Some(at_ms) = stats.instances.iter().filter_map(|i| i.last_rebalance_ms).max() {
         let s = format::age_ms(ui.app.now_ms, at_ms);
         title.push((if s < FRESH_S { Role::Warn } else { Role::Muted }, format!("  moved {} ago", format::seconds(s))));
     }
-    if let Some(topic) = &stats.topic {
+    if let Some(topic) = &stats.topic
+        && area.width >= TOPIC_WIDTH
+    {
         title.push((Role::Muted, format!("  of {topic}")));
     }
     // An older server does not say who has what.

@@ -26,6 +26,12 @@ const COLUMNS: [Column; 8] = [
     column("event", 12, 6).grows(),
 ];
 
+/// Fields with a column of their own.
+const OWN: [&str; 4] = ["event_type", "user_id", "user_tier", "amount"];
+
+/// Room for a line with a UUID: `  "event_id": "…",` in its frame.
+const DETAIL_WIDTH: u16 = 56;
+
 pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
     let app = ui.app;
     let rows = app.event_rows();
@@ -45,7 +51,8 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
         }
         return;
     }
-    let [left, right] = Layout::horizontal([Constraint::Percentage(55), Constraint::Fill(1)]).areas(area);
+    let right = (area.width * 45 / 100).max(DETAIL_WIDTH.min(area.width / 2));
+    let [left, right] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(right)]).areas(area);
     list(ui, 0, left, buf, &rows);
     detail(ui, 1, right, buf);
 }
@@ -105,12 +112,8 @@ fn table_of(
 ) {
     // Only rows that are seen are parsed, once for all their columns.
     let seen = usize::from(area.height);
-    let parsed: Vec<[String; 4]> = rows
-        .iter()
-        .skip(offset)
-        .take(seen)
-        .map(|row| json::fields(&row.event.json, ["event_type", "user_id", "user_tier", "amount"]))
-        .collect();
+    let parsed: Vec<[String; 4]> =
+        rows.iter().skip(offset).take(seen).map(|row| json::fields(&row.event.json, OWN)).collect();
     let app = ui.app;
     let this: &Ui<'_> = ui;
     let cell = |row: usize, c: usize| {
@@ -127,7 +130,7 @@ fn table_of(
             4 => (Role::Text, field(2)),
             5 => (Role::JsonNumber, field(3)),
             6 => (Role::Muted, event.filters.iter().map(u32::to_string).collect::<Vec<_>>().join(",")),
-            _ => (Role::Muted, event.json.to_string()),
+            _ => (Role::Muted, json::brief(&event.json, &OWN)),
         }
     };
     let is_marked = |row: usize| app.events.marks.contains(&rows[row].n);
@@ -159,7 +162,7 @@ fn title(ui: &Ui<'_>, shown: usize) -> Vec<(Role, String)> {
             let new = ring.arrived.saturating_sub(held.arrived);
             title.push((Role::Badge, format!(" {} new below: G ", format::count(new))));
         }
-        None => title.push((Role::Muted, format!("following, {} ", format::count(ring.arrived)))),
+        None => title.push((Role::Muted, format!("following, {} came ", format::count(ring.of_query())))),
     }
     let dropped = ring.dropped_here + ring.dropped_by_server;
     if dropped > 0 {

@@ -103,7 +103,13 @@ fn draw_prompt(ui: &mut Ui<'_>, prompt: &Prompt, area: Rect, buf: &mut Buffer) {
                 };
                 vec![(Role::Muted, hint.into())]
             } else {
-                vec![(Role::Key, "tab ".into()), (Role::Muted, candidates.join("  "))]
+                let mut note = vec![(Role::Key, "tab ".into()), (Role::Muted, candidates.join("  "))];
+                let last = &app.events.why_subscriber;
+                if matches!(prompt.kind, PromptKind::Why { .. }) && prompt.input.text().is_empty() && !last.is_empty() {
+                    let again = [(Role::Key, "enter ".into()), (Role::Muted, format!("for {last} again  "))];
+                    note.splice(0..0, again);
+                }
+                note
             }
         }
     };

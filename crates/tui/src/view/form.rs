@@ -98,18 +98,24 @@ fn dry_run(ui: &Ui<'_>, form: &FilterForm, area: Rect, buf: &mut Buffer) {
                 let room = usize::from(area.width);
                 lines.extend(wrap(&format!("! {warning}"), room).into_iter().map(|l| vec![(Role::Warn, l)]));
             }
+            if form.overtaken {
+                let theirs = ui.app.present_filter(form.id).filter(|f| f.version != form.version);
+                let now = theirs.map(|f| format!(": {}", crate::app::lists::predicate(f))).unwrap_or_default();
+                lines.push(vec![(Role::Warn, format!("! somebody else changed it meanwhile{now}"))]);
+            }
             lines.push(if !is_current {
                 vec![(Role::Warn, "changed since: enter tries it again".into())]
             } else if form.saving.is_some() {
                 vec![(Role::Muted, "saving".into())]
             } else {
-                vec![(Role::Key, "enter ".into()), (Role::Good, "saves it".into())]
+                let what = if form.overtaken { "saves yours over it; esc leaves theirs" } else { "saves it" };
+                vec![(Role::Key, "enter ".into()), (Role::Good, what.into())]
             });
             lines.push(Vec::new());
             for sample in &response.samples {
                 lines.push(vec![
                     (Role::Muted, format!("{}  ", ui.time(sample.time_ms))),
-                    (Role::Text, sample.data.get().to_owned()),
+                    (Role::Text, crate::json::brief(sample.data.get(), &[])),
                 ]);
             }
             if response.samples.is_empty() {

@@ -32,25 +32,29 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
         parts.push((0, vec![(Role::Badge, text)]));
     }
     if let Some(stats) = &app.live.stats {
+        for problem in &stats.problems {
+            let short = problem.split(';').next().unwrap_or(problem);
+            parts.push((1, vec![(Role::Badge, format!(" ! {short} "))]));
+        }
         for alert in app.alerts.raised(stats) {
             parts.push((1, vec![(Role::Badge, format!(" ! {alert} "))]));
         }
         let age = app.data_at_ms.map_or(0.0, |at| format::age_ms(app.now_ms, at));
         let is_old = app.is_stale() || app.connection != Connection::Connected;
         let role = if is_old { Role::Bad } else { Role::Muted };
-        parts.push((if is_old { 1 } else { 2 }, vec![(role, format!("age {}", format::seconds(age)))]));
+        parts.push((if is_old { 1 } else { 5 }, vec![(role, format!("age {}", format::seconds(age)))]));
         let matched = app.live.history.last().and_then(|p| p.matched_per_s);
         let number = |label: &str, value: String, role| vec![(Role::Muted, format!("{label} ")), (role, value)];
         parts.push((3, number("in", ui.rate(stats.events_in_per_s), Role::SeriesIn)));
         if let Some(matched) = matched {
             parts.push((5, number("matched", ui.rate(matched), Role::SeriesMatched)));
         }
-        parts.push((3, number("delivered", ui.rate(stats.deliveries_sent_per_s), Role::SeriesDelivered)));
+        parts.push((4, number("delivered", ui.rate(stats.deliveries_sent_per_s), Role::SeriesDelivered)));
         let role = if stats.subscribers_behind > 0 { Role::Warn } else { Role::Good };
         parts.push((1, number("behind", format::short_count(stats.subscribers_behind), role)));
         let dropped = stats.dropped_total + app.live.events.dropped_here + app.live.events.dropped_by_server;
         let role = if dropped > 0 { Role::Warn } else { Role::Muted };
-        parts.push((if dropped > 0 { 2 } else { 4 }, number("dropped", format::short_count(dropped), role)));
+        parts.push((if dropped > 0 { 2 } else { 5 }, number("dropped", format::short_count(dropped), role)));
         parts.push((6, number("up", format::seconds(stats.uptime_s), Role::Muted)));
     }
     let gap = if area.width < 100 { "  " } else { ui.sym.dot };

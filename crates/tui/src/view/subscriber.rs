@@ -69,7 +69,7 @@ fn summary(ui: &Ui<'_>, id: &str, area: Rect, buf: &mut Buffer) {
         first.extend(pair("data loss in", Role::Bad, format::seconds(left)));
     }
     let mut second = Vec::new();
-    second.extend(pair("delivered", Role::Text, ui.rate(s.delivered_per_s)));
+    second.extend(pair("queued", Role::Text, ui.rate(s.delivered_per_s)));
     second.push((Role::SeriesDelivered, ui.spark(ui.app.data().detail_spark.iter(), 20)));
     second.push((Role::Text, "  ".into()));
     second.extend(pair("connections", Role::Text, s.connections.to_string()));

@@ -10,6 +10,7 @@ use crate::app::columns::SubscriberColumn as C;
 use crate::app::screens::PAGE_ROWS;
 use crate::data::SPARK_MAX;
 use crate::format;
+use crate::keymap::Action;
 use crate::message::{Sort, Topic};
 use crate::theme::Role;
 
@@ -20,12 +21,12 @@ fn look(of: C) -> Column {
         C::Lag => column("lag", 7, 0).right().sort(Sort::LagEvents),
         C::Oldest => column("oldest", 7, 1).right().sort(Sort::LagS),
         C::LossIn => column("loss in", 7, 2).right(),
-        C::Rate => column("rate", 7, 3).right().sort(Sort::DeliveredPerS),
+        C::Rate => column("queued", 7, 3).right().sort(Sort::DeliveredPerS),
         C::LastAck => column("last ack", 9, 4).right().sort(Sort::LastAck),
         C::Filters => column("filters", 8, 6).right().sort(Sort::Filters),
         C::Connections => column("conns", 5, 7).right(),
         C::Lost => column("lost", 5, 8).right(),
-        C::Delivered => column("delivered", 16, 5),
+        C::Delivered => column("queued lately", 16, 5),
         C::Acked => column("acked", 9, 9).right(),
     }
 }
@@ -41,6 +42,9 @@ pub(super) fn draw(ui: &mut Ui<'_>, area: Rect, buf: &mut Buffer) {
         let text = match (data.failures.get(&Topic::Subscribers), page.at_ms) {
             (Some(failure), _) => ui.failure(failure),
             (None, None) => "asking the server".into(),
+            (None, Some(_)) if view.only_read => {
+                format!("none that was ever read; {} shows all", app.keymap.key_of(Action::OnlyRead, app.contexts()))
+            }
             (None, Some(_)) if view.find.is_active() => "no subscriber matches the filter; esc clears it".into(),
             (None, Some(_)) => "no subscribers yet\na subscriber is made with its first filter: 4 then a, or \
                                 `evs filter create`"
@@ -123,7 +127,10 @@ fn title(ui: &Ui<'_>, shown: usize) -> Vec<(Role, String)> {
         title.push((Role::Text, format!("{} ", format::count(total))));
     }
     let order = if view.ascending { ui.sym.up } else { ui.sym.down };
-    title.push((Role::Muted, format!("by {} {order}", view.sort.name())));
+    title.push((Role::Muted, format!("by {} {order}", view.sort.title())));
+    if view.only_read {
+        title.push((Role::Found, "  ever read".into()));
+    }
     if page.query != view.query() && page.at_ms.is_some() {
         title.push((Role::Warn, "  loading".into()));
     }

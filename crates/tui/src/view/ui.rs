@@ -170,24 +170,30 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let width = width.max(1);
     for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
+        // The indentation of JSON says what is in what.
+        let words = paragraph.trim_start_matches(' ');
+        let indent = " ".repeat((paragraph.len() - words.len()).min(width / 2));
+        let room = width - indent.len();
+        let (mut line, mut is_begun) = (indent.clone(), false);
+        for word in words.split(' ') {
             let mut word = word.to_owned();
-            if !line.is_empty() && format::width(&line) + 1 + format::width(&word) > width {
-                lines.push(std::mem::take(&mut line));
+            if is_begun && format::width(&line) + 1 + format::width(&word) > width {
+                lines.push(std::mem::replace(&mut line, indent.clone()));
+                is_begun = false;
             }
-            while format::width(&word) > width {
-                let head = format::cut(&word, width, "");
+            while format::width(&word) > room {
+                let head = format::cut(&word, room, "");
                 if head.is_empty() {
                     break;
                 }
                 word = word.chars().skip(head.chars().count()).collect();
-                lines.push(head);
+                lines.push(format!("{indent}{head}"));
             }
-            if !line.is_empty() {
+            if is_begun {
                 line.push(' ');
             }
             line.push_str(&word);
+            is_begun = true;
         }
         lines.push(line);
     }
@@ -209,6 +215,8 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
         assert_eq!(wrap("", 3), Vec::<String>::new());
+        assert_eq!(wrap("{\n  \"a\": 1,\n}", 20), ["{", "  \"a\": 1,", "}"]);
+        assert_eq!(wrap("  one two", 6), ["  one", "  two"]);
         assert_eq!(wrap("日本語", 1), ["日本語"]);
     }
 }

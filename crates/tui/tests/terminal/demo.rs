@@ -10,7 +10,7 @@ fn a_walk_through_the_demo() {
     let mut pty = Pty::dashboard(&["--demo", "--no-persist"], (120, 40));
     pty.until("the overview", |s| s.contains("Throughput in") && s.contains("connected"));
     for (key, title) in [
-        ("2", "by lag_events"),
+        ("2", "by lag"),
         ("3", "Events all"),
         ("4", "condition"),
         ("5", "following"),
@@ -96,7 +96,7 @@ fn to_the_background_and_back() {
     pty.press("fg\r");
     pty.until("back again", |s| s.contains("Throughput in"));
     pty.press("2");
-    pty.until("and alive", |s| s.contains("by lag_events"));
+    pty.until("and alive", |s| s.contains("by lag"));
     pty.press("q");
     pty.until("the shell", |s| s.contains("ready>"));
     pty.press("exit\r");

@@ -10,7 +10,7 @@ fn a_recording_is_played() {
     let mut pty = Pty::dashboard(&["--demo", "--no-persist", "--record", name], (120, 40));
     pty.until("the overview", |s| s.contains("Throughput in"));
     pty.press("2");
-    pty.until("rows", |s| s.contains("by lag_events") && s.contains("user_"));
+    pty.until("rows", |s| s.contains("by lag") && s.contains("user_"));
     pty.press("4");
     pty.until("filters", |s| s.contains("condition"));
     pty.press("3");
@@ -26,7 +26,7 @@ fn a_recording_is_played() {
     pty.press("wevent_type == \"purchase\"\r");
     pty.until("a condition", |s| s.contains("where event_type") && s.contains("purchase") && !s.contains("page_view"));
     pty.press("2");
-    pty.until("the recorded subscribers", |s| s.contains("by lag_events") && s.contains("user_"));
+    pty.until("the recorded subscribers", |s| s.contains("by lag") && s.contains("user_"));
     pty.press("\r");
     pty.until("what it cannot show", |s| s.contains("this is a recording"));
     pty.press("4");

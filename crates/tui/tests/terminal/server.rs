@@ -76,7 +76,7 @@ fn a_walk_through_a_server() {
     pty.until("all events", |s| s.contains("Events all ● live") && s.contains("page_view"));
     pty.press("wamount > 100\r");
     pty.until("the condition", |s| {
-        s.contains("where amount > 100") && !s.contains("well formed") && s.contains("{\"event_id")
+        s.contains("where amount > 100") && !s.contains("well formed") && s.contains("country=")
     });
     pty.press("\x1b[A\r");
     pty.until("the detail", |s| s.contains("\"event_id\"") && s.contains("new below"));

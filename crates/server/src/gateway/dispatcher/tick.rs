@@ -75,6 +75,8 @@ impl Dispatcher {
                 if code == CloseCode::Slow {
                     let message = "it acked nothing for too long with all its credit used; its queue stays";
                     self.oplog.write(Level::Warn, "slow", Some(connection.subscriber.as_str()), message);
+                } else {
+                    self.journal.silent(connection, now_ms);
                 }
                 connection.close(&mut state, code, now_ms);
                 return false;

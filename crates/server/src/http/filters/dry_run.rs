@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::unseen::Unseen;
 use crate::http::Api;
 use crate::http::event_log::scan::LogScan;
 use crate::http::event_log::{Condition, place, raw, since};
@@ -60,6 +61,8 @@ async fn test(
 async fn run(mut scan: LogScan, filter: &Filter, seen: &Condition, wanted: usize) -> ApiResult<TestResponse> {
     let deadline = Instant::now() + SCAN_TIME;
     let (mut scanned, mut matched) = (0, 0);
+    let condition = filter.condition();
+    let mut unseen = Unseen::new(&condition);
     let mut times: Option<(i64, i64)> = None;
     let mut samples = VecDeque::with_capacity(wanted);
     while scanned < SCAN_EVENTS_MAX && Instant::now() < deadline {
@@ -68,6 +71,7 @@ async fn run(mut scan: LogScan, filter: &Filter, seen: &Condition, wanted: usize
             continue;
         }
         scanned += 1;
+        unseen.look(&logged.event);
         let (first_ms, _) = times.unwrap_or((logged.time_ms, 0));
         times = Some((first_ms, logged.time_ms));
         if filter.matches(&logged.event) {
@@ -85,14 +89,16 @@ async fn run(mut scan: LogScan, filter: &Filter, seen: &Condition, wanted: usize
         let position = place(*partition, logged.offset);
         Ok(Sample { position, time_ms: logged.time_ms, data: raw(&logged.event)? })
     });
+    let warnings = [super::admission::warning(filter), unseen.warning().filter(|_| scanned > 0)];
+    let warning = warnings.into_iter().flatten().reduce(|first, second| format!("{first}; {second}"));
     Ok(TestResponse {
-        canonical: filter.condition().to_string(),
+        canonical: condition.to_string(),
         scanned,
         matched,
         matched_per_s: if span_s > 0.0 { f64::from(u32::try_from(matched).unwrap_or(u32::MAX)) / span_s } else { 0.0 },
         span_s,
         truncated: !scan.is_done(),
-        warning: super::admission::warning(filter),
+        warning,
         samples: samples.collect::<ApiResult<_>>()?,
     })
 }

@@ -33,6 +33,9 @@ const CHUNK: usize = 10_000;
 /// reach is found by the next refreshes, or was known before.
 const WALK_MAX: u64 = 1_000_000;
 
+/// A delivery that waits no longer than this makes nobody late: acks are written at most once a second.
+const LATE_MS: i64 = 5_000;
+
 /// A subscriber as an operator sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::http) struct Row {
@@ -55,6 +58,11 @@ pub(in crate::http) struct Row {
 impl Row {
     pub(in crate::http) fn lag(&self) -> u64 {
         self.top.0.saturating_sub(self.acked.0.max(self.lost.0))
+    }
+
+    /// Whether what it has not acked has waited for long. Where nobody has looked yet how long, it has.
+    pub(in crate::http) fn is_behind(&self, now_ms: i64) -> bool {
+        self.lag() > 0 && self.oldest_ms.is_none_or(|oldest_ms| now_ms - oldest_ms > LATE_MS)
     }
 
     pub(in crate::http) fn filters(&self) -> u32 {

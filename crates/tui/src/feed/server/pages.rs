@@ -86,6 +86,7 @@ fn of(query: &SubscribersQuery) -> Query {
         }),
         ascending: Some(query.ascending),
         search: query.contains.clone(),
+        states: query.states().map(str::to_owned),
         limit: Some(PAGE_ROWS as usize),
         page: query.page.clone(),
     }

@@ -30,11 +30,12 @@ pub(super) async fn run(client: Client, mut asks: mpsc::Receiver<(u64, Ask)>, me
 async fn answer(client: &Client, ask: Ask) -> Result<Answer, Error> {
     Ok(match ask {
         Ask::CreateFilter(spec) => Answer::FilterSaved(Box::new(client.create_filter(&spec, None).await?.filter)),
-        Ask::UpdateFilter(id, spec) => {
-            Answer::FilterSaved(Box::new(client.update_filter(id, &spec, None, None).await?.filter))
+        Ask::UpdateFilter { id, spec, version } => {
+            let saved = client.update_filter(id, &spec, Some(&etag(version)), None).await?;
+            Answer::FilterSaved(Box::new(saved.filter))
         }
-        Ask::DeleteFilter(id) => {
-            client.delete_filter(id, None).await?;
+        Ask::DeleteFilter { id, version } => {
+            client.delete_filter(id, Some(&etag(version))).await?;
             Answer::FilterDeleted(id)
         }
         Ask::TestFilter(request) => Answer::Tested(Box::new(client.test_filter(&request).await?)),
@@ -46,4 +47,9 @@ async fn answer(client: &Client, ask: Ask) -> Result<Answer, Error> {
             Answer::Purged
         }
     })
+}
+
+/// What is changed is what was on the screen.
+fn etag(version: u64) -> String {
+    format!("\"{version}\"")
 }
