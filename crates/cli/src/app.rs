@@ -70,7 +70,10 @@ async fn dispatch(app: &App, command: Command) -> Result<ExitStatus, Failure> {
 impl App {
     /// A client for the server of the settings.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let mut config = self.settings.client_config()?;
+        self.client_of(self.settings.client_config()?)
+    }
+
+    pub(crate) fn client_of(&self, mut config: evs_client::Config) -> Result<Client, Failure> {
         config.dry_run = self.global.dry_run;
         if self.global.print_curl || self.global.dry_run {
             config.on_request = Some(OnRequest(Arc::new(print_curl)));

@@ -106,18 +106,20 @@ impl Settings {
         };
         let layers = Layers { context: context.as_ref(), profile, file: &file.defaults, path: &path };
 
+        let default = || Setting { value: SERVER_DEFAULT.to_owned(), origin: Origin::Default };
+        let kept_server = layers.or(None, |profile| profile.server.clone()).unwrap_or_else(default);
         let server = given.setting("server", "EVS_SERVER", global.server.clone());
+        // A gateway and a token of the file do not go with another server from the command line.
+        let own = server.as_ref().is_none_or(|it| Config::is_same_server(&it.value, &kept_server.value));
         let gateway = given.setting("gateway", "EVS_GATEWAY", global.gateway.clone());
         let token_file = given.setting("token_file", "EVS_TOKEN_FILE", global.token_file.clone());
         let output = given.setting("output", "EVS_OUTPUT", global.output);
         let timeout = given.setting("timeout", "EVS_TIMEOUT", global.timeout);
         Ok(Self {
-            server: layers
-                .or(server, |profile| profile.server.clone())
-                .unwrap_or(Setting { value: SERVER_DEFAULT.to_owned(), origin: Origin::Default }),
-            gateway: layers.or(gateway, |profile| profile.gateway.clone()),
+            server: server.unwrap_or(kept_server),
+            gateway: layers.or(gateway, |profile| profile.gateway.clone().filter(|_| own)),
             token: given.setting("token", "EVS_TOKEN", global.token.clone()),
-            token_file: layers.or(token_file, |profile| profile.token_file.clone()),
+            token_file: layers.or(token_file, |profile| profile.token_file.clone().filter(|_| own)),
             output: layers
                 .parsed(output, |profile| profile.output.as_deref(), str::parse::<Format>)?
                 .unwrap_or(Setting { value: Format::Table, origin: Origin::Default }),
@@ -132,8 +134,7 @@ impl Settings {
 
     pub(crate) fn client_config(&self) -> Result<Config, Failure> {
         let mut config = Config::new(&self.server.value)?;
-        // A gateway of the file does not go with a server from the command line.
-        if let Some(gateway) = self.gateway.as_ref().filter(|gateway| !self.server_overrides(&gateway.origin)) {
+        if let Some(gateway) = &self.gateway {
             config = config.with_gateway(&gateway.value)?;
         }
         config.timeout = self.timeout.value;
@@ -143,11 +144,6 @@ impl Settings {
         let flag_file = matches!(self.token_file, Some(Setting { origin: Origin::Flag(_), .. }));
         config.token = if flag_file { from_file.or(by_hand) } else { by_hand.or(from_file) };
         Ok(config)
-    }
-
-    fn server_overrides(&self, origin: &Origin) -> bool {
-        let near = |origin: &Origin| matches!(origin, Origin::Flag(_) | Origin::Environment(_));
-        near(&self.server.origin) && !near(origin)
     }
 }
 

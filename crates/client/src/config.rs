@@ -52,6 +52,14 @@ impl Config {
         Ok(self)
     }
 
+    /// Whether both texts name one server; what is no URL names none.
+    ///
+    /// A token that was kept for one may be shown to the other only then.
+    #[must_use]
+    pub fn is_same_server(one: &str, other: &str) -> bool {
+        matches!((parse_url(one), parse_url(other)), (Ok(one), Ok(other)) if one == other)
+    }
+
     #[must_use]
     pub fn with_token(mut self, token: Token) -> Self {
         self.token = Some(token);
@@ -167,6 +175,20 @@ mod tests {
         let error = Config::new("ftp://x").unwrap_err().to_string();
         assert_eq!(error, r#""ftp://x" is not a server's URL: unknown scheme "ftp"; write http://host:port"#);
         assert!(Config::new("").is_err());
+    }
+
+    #[test]
+    fn servers_are_the_same_as_they_are_read() {
+        assert!(Config::is_same_server("10.0.0.5:8001", "http://10.0.0.5:8001/"));
+        assert!(Config::is_same_server("https://evs.example", "https://EVS.example:443/"));
+        for (one, other) in [
+            ("10.0.0.5:8001", "10.0.0.6:8001"),
+            ("localhost:8001", "localhost:8002"),
+            ("http://evs.example", "https://evs.example"),
+            ("", ""),
+        ] {
+            assert!(!Config::is_same_server(one, other), "{one} {other}");
+        }
     }
 
     #[test]

@@ -98,29 +98,25 @@ impl Authorizer {
             Credential::Ticket(ticket) => self.0.tickets.redeem(ticket),
         };
         let checked = checked.and_then(|subject| self.good(subject));
-        match (&checked, credential) {
-            (Ok(_), Credential::Token(token)) => self.0.known.add(token),
-            (Ok(_), Credential::Ticket(_)) | (Err(_), _) => self.0.known.forget(credential.text()),
+        if let Credential::Token(token) = credential {
+            match checked {
+                Ok(_) => self.0.known.add(token),
+                Err(_) => self.0.known.forget(token),
+            }
         }
         checked
     }
 
-    /// Whether it was good when it was last looked at, or is a ticket of this process.
+    /// Whether it is worth a look whatever else comes from its address: a token that was good when it was last looked
+    /// at, or a ticket that was signed by us. Tickets are not remembered, since one subject could get so many that
+    /// everybody's tokens were forgotten for them; to see that one is ours costs no more than that.
     #[must_use]
     pub fn knows(&self, credential: Credential<'_>) -> bool {
-        self.0.known.holds(credential.text())
-    }
-
-    /// A new token for an open connection, from its `refresh` frame. It must be of the same subject and tenant.
-    ///
-    /// # Errors
-    /// 401 with the reason; 403 for another subject's token.
-    pub async fn refresh(&self, present: &Subject, token: &str) -> ApiResult<Subject> {
-        let fresh = self.check(Credential::Token(token)).await?;
-        if fresh.id() != present.id() || fresh.tenant() != present.tenant() {
-            return Err(ApiError::forbidden("a connection can only be refreshed with a token of its own subject"));
-        }
-        Ok(fresh)
+        self.is_on()
+            && match credential {
+                Credential::Token(token) => self.0.known.holds(token),
+                Credential::Ticket(ticket) => self.0.tickets.is_ours(ticket),
+            }
     }
 
     /// From now on the token with this `jti` is refused by this process.
@@ -175,9 +171,7 @@ impl Authorizer {
         let subscribes = |scope: &Scope| matches!(scope, Scope::SubscribeOwn | Scope::Subscribe(_));
         let may = !subject.is_authenticated() || subject.scopes().iter().any(subscribes);
         subject.require(may, "subscribe")?;
-        let (ticket, lives_s) = self.0.tickets.issue(subject)?;
-        self.0.known.add(&ticket);
-        Ok((ticket, lives_s))
+        self.0.tickets.issue(subject)
     }
 
     /// Whether a browser's page may connect: see [`AuthConfig::origins`]. Requests without `Origin` are no browser's.

@@ -40,6 +40,7 @@ pub enum Command {
 pub fn serve(settings: Settings, file: Option<&Path>) -> anyhow::Result<()> {
     let config = Config::load(settings, file)?;
     start_logging();
+    crate::limits::raise_limit_of_files();
     runtime()?.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(stop_on_signal(shutdown.clone()));

@@ -3,12 +3,22 @@
 
 use std::net::IpAddr;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 
 use crate::app::App;
 use crate::auth::{Credential, Subject};
 use crate::http::problem::{ApiError, ApiResult};
 use crate::limits::Tell;
+
+/// Counts a request before its credential is looked at. What was good before counts apart from what was not, so that a
+/// flood does not use up what others of its address have. Answers the headers that tell the caller where it stands.
+///
+/// # Errors
+/// 429 with `Retry-After`.
+pub(crate) fn approach(app: &App, client: Option<IpAddr>, shown: &ApiResult<Credential<'_>>) -> ApiResult<HeaderMap> {
+    let known = shown.as_ref().is_ok_and(|credential| app.auth.knows(*credential));
+    app.limits.check_address(client, known).inspect_err(|_| _ = app.metrics.rate_limited.inc())
+}
 
 /// Who shows this credential. `client` is the address that it comes from, `None` where there is no socket.
 ///
@@ -36,11 +46,20 @@ pub(crate) async fn enter(app: &App, client: Option<IpAddr>, shown: ApiResult<Cr
         if let Some(client) = client
             && error.status() == StatusCode::UNAUTHORIZED
         {
-            for Tell { address, failed, refused } in app.limits.failures().count(client) {
-                tracing::warn!(%address, code = error.code(), failed, refused, "authentication failed");
-            }
+            log(app.limits.failures().count(client, error.code()));
         }
     })
+}
+
+/// Tells the log what has not been told of addresses that are quiet now; at the `end` of all.
+pub(crate) fn sweep(app: &App, end: bool) {
+    log(app.limits.failures().sweep(end));
+}
+
+fn log(tells: Vec<Tell>) {
+    for Tell { address, code, failed, refused } in tells {
+        tracing::warn!(%address, code, failed, refused, "authentication failed");
+    }
 }
 
 fn closed(app: &App, wait_s: u64) -> ApiError {

@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::config::Role;
+use crate::door;
 use crate::metrics::Rate;
 use crate::ports::PortResult;
 use crate::ports::filter_store::{Assignment, Counts, InstanceReport};
@@ -62,9 +63,10 @@ pub async fn run(app: App) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = app.shutdown.cancelled() => return,
+            () = app.shutdown.cancelled() => return door::sweep(&app, true),
             _ = ticks.tick() => {}
         }
+        door::sweep(&app, false);
         // The next tick tries again; readiness tells that the store is away.
         match report(&app, &rates).await {
             Ok(reports) => {

@@ -10,10 +10,12 @@ mod proxies;
 mod rate;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use rand::Rng as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::auth::Subject;
@@ -21,6 +23,7 @@ use crate::config::Config;
 use crate::http::problem::ApiResult;
 pub use connections::{ConnectionGuard, Connections};
 pub use failures::{Failures, Tell};
+pub use files::raise_limit as raise_limit_of_files;
 pub use proxies::Proxies;
 use rate::RateLimit;
 
@@ -101,10 +104,14 @@ const HEADERS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Limits {
     by_address: RateLimit<IpAddr>,
+    /// Apart from all others: a flood from an address that they share must not use up what they have.
+    by_address_known: RateLimit<IpAddr>,
     by_subject: RateLimit<Box<str>>,
     failures: Failures,
     http: Connections,
     gateway: Connections,
+    refusing_http: Arc<Semaphore>,
+    refusing_gateway: Arc<Semaphore>,
     config: LimitsConfig,
 }
 
@@ -113,29 +120,34 @@ impl Limits {
     pub fn new(config: LimitsConfig) -> Self {
         let (loopback, proxies) = (config.limit_loopback, &config.trusted_proxies);
         let wanted = (config.http_connections_max, config.connections_max);
-        let fitting = files::limit().map_or(wanted, |files| files::fitting(files, wanted.0, wanted.1));
-        if fitting != wanted {
-            let (rest, gateway) = fitting;
-            tracing::info!(
-                rest,
-                gateway,
-                "fewer connections than configured fit, by the limit of open files (ulimit -n)"
+        let files = files::limit();
+        let files::Shares { http, gateway, refusing } = files::fitting(files, wanted.0, wanted.1);
+        let of_address_http = files::share(config.address_http_connections_max, http, wanted.0);
+        let of_gateway = |each_max| files::share(each_max, gateway, wanted.1);
+        let of_address = of_gateway(config.address_connections_max);
+        let of_subject = of_gateway(config.subject_connections_max);
+        if (http, gateway) != wanted {
+            tracing::warn!(
+                files,
+                limit_http_connections = http,
+                limit_address_http_connections = of_address_http,
+                connections_max = gateway,
+                limit_address_connections = of_address,
+                limit_subject_connections = of_subject,
+                "fewer connections than configured fit, by the limit of open files (ulimit -n); raise it"
             );
         }
-        let http = Connections::new(fitting.0, config.address_http_connections_max, 0, loopback, proxies);
-        let gateway = Connections::new(
-            fitting.1,
-            config.address_connections_max,
-            config.subject_connections_max,
-            loopback,
-            proxies,
-        );
+        let http = Connections::new(http, of_address_http, 0, loopback, proxies);
+        let gateway = Connections::new(gateway, of_address, of_subject, loopback, proxies);
         Self {
             by_address: RateLimit::new(config.address_requests_per_s),
+            by_address_known: RateLimit::new(config.address_requests_per_s),
             by_subject: RateLimit::new(config.subject_requests_per_s),
             failures: Failures::new(config.address_auth_failures_per_s, loopback),
             http,
             gateway,
+            refusing_http: Arc::new(Semaphore::new(refusing)),
+            refusing_gateway: Arc::new(Semaphore::new(refusing)),
             config,
         }
     }
@@ -145,14 +157,15 @@ impl Limits {
         &self.config
     }
 
-    /// The headers that tell the caller where it stands.
+    /// The headers that tell the caller where it stands. `known`: it shows a credential that was good before.
     ///
     /// # Errors
     /// 429 with `Retry-After`.
-    pub fn check_address(&self, address: Option<IpAddr>) -> ApiResult<HeaderMap> {
+    pub fn check_address(&self, address: Option<IpAddr>, known: bool) -> ApiResult<HeaderMap> {
+        let limit = if known { &self.by_address_known } else { &self.by_address };
         match address {
             Some(address) if self.config.limit_loopback || !address.is_loopback() => {
-                self.by_address.check(connections::network(address), "this address")
+                limit.check(connections::network(address), "this address")
             }
             Some(_) | None => Ok(HeaderMap::new()),
         }
@@ -181,6 +194,18 @@ impl Limits {
     #[must_use]
     pub fn connect(&self, address: IpAddr) -> Option<ConnectionGuard> {
         self.http.enter(address)
+    }
+
+    /// Leave to tell one connection more that it is one too many; without it there is nothing to be said.
+    #[must_use]
+    pub fn refuse(&self) -> Option<OwnedSemaphorePermit> {
+        self.refusing_http.clone().try_acquire_owned().ok()
+    }
+
+    /// The same at the gateway.
+    #[must_use]
+    pub fn refuse_at_gateway(&self) -> Option<OwnedSemaphorePermit> {
+        self.refusing_gateway.clone().try_acquire_owned().ok()
     }
 
     /// Places for the gateway's connections.

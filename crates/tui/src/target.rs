@@ -82,12 +82,12 @@ impl Contexts {
         let flags = switched.is_none();
         let given = args.server.clone().filter(|_| flags);
         let is_given = given.is_some();
-        let server = given
-            .or_else(|| profile.server.clone())
-            .or_else(|| self.defaults.server.clone())
-            .unwrap_or_else(|| SERVER_DEFAULT.to_owned());
-        // A gateway of the file does not go with a server of the command line.
-        let from_file = || profile.gateway.clone().or_else(|| self.defaults.gateway.clone()).filter(|_| !is_given);
+        let kept = profile.server.clone().or_else(|| self.defaults.server.clone());
+        let kept = kept.unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+        let server = given.unwrap_or_else(|| kept.clone());
+        // A gateway and a token of the file do not go with another server of the command line.
+        let own = !is_given || Config::is_same_server(&server, &kept);
+        let from_file = || profile.gateway.clone().or_else(|| self.defaults.gateway.clone()).filter(|_| own);
         let gateway = args.gateway.clone().filter(|_| flags).or_else(from_file);
         let mut config = Config::new(&server).map_err(|error| error.to_string())?;
         if let Some(gateway) = gateway {
@@ -97,8 +97,7 @@ impl Contexts {
             .token_file
             .clone()
             .filter(|_| flags)
-            .or_else(|| profile.token_file.clone())
-            .or_else(|| self.defaults.token_file.clone());
+            .or_else(|| profile.token_file.clone().or_else(|| self.defaults.token_file.clone()).filter(|_| own));
         let curl_flags = match (args.token.is_some() && flags, &token_file) {
             (true, _) => " -H \"Authorization: Bearer $EVS_TOKEN\"".to_owned(),
             (false, Some(file)) => {
@@ -107,7 +106,7 @@ impl Contexts {
             }
             (false, None) => String::new(),
         };
-        config.token = match (args.token.clone().filter(|_| flags), token_file) {
+        config.token = match (args.token.clone().filter(|_| flags), token_file.clone()) {
             (Some(token), _) => Some(Token::Text(token)),
             (None, Some(file)) => Some(Token::File(file)),
             (None, None) => None,
@@ -116,8 +115,7 @@ impl Contexts {
         let short = address.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/');
         let gateway = config.gateway_url.to_string().trim_end_matches('/').to_owned();
         let evs_flags = if is_given {
-            let token =
-                args.token_file.as_ref().map(|f| format!(" --token-file {}", shell_quote(&f.to_string_lossy())));
+            let token = token_file.as_ref().map(|f| format!(" --token-file {}", shell_quote(&f.to_string_lossy())));
             format!(
                 " --server {} --gateway {}{}",
                 shell_quote(address.trim_end_matches('/')),
@@ -172,6 +170,20 @@ mod tests {
                 " -H \"Authorization: Bearer $(cat '/run/a token')\""
             )
         );
+    }
+
+    #[test]
+    fn a_token_of_the_file_goes_to_its_own_server_only() {
+        let text = "current_context = \"a\"\n[contexts.a]\nserver = \"10.0.0.5:8001\"\ntoken_file = \"/run/a\"\n";
+        let contexts = Contexts::parse(text, Path::new("config.toml")).unwrap();
+        let shown = |args: &[&str]| {
+            let args = Args::parse_from(["evs-tui"].iter().chain(args));
+            let target = contexts.target(&args, None).unwrap();
+            (target.client.config().token.is_some(), target.evs_flags.contains("/run/a"))
+        };
+        assert_eq!(shown(&[]), (true, false));
+        assert_eq!(shown(&["--server", "http://10.0.0.5:8001"]), (true, true));
+        assert_eq!(shown(&["--server", "10.0.0.6:8001"]), (false, false));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `evs auth`: a token for a context, checked with the server before it is kept.
 
 mod prompt;
-mod store;
+pub(super) mod store;
 
 use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
-use evs_client::{Client, Config, Error, Token};
+use evs_client::{Config, Error, Token};
 use serde_json::{Value, json};
 
 use super::token::{now_s, parts};
@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{BOLD, DIM, GREEN, RED, YELLOW, one_line, time_ms};
 use crate::quantity::seconds;
-use crate::settings::Origin;
+use crate::settings::{Origin, Settings};
 
 /// A token is a few hundred bytes; the server looks at none above 8 KiB.
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
@@ -46,7 +46,9 @@ Examples:
     /// Write the token in use to stdout
     #[command(after_help = "\
 Examples:
-  curl -H \"Authorization: Bearer $(evs auth token)\" http://localhost:8001/stats")]
+  evs auth token | sed 's/^/Authorization: Bearer /' | curl -H @- http://localhost:8001/stats
+
+Among the arguments others on this machine would see it.")]
     Token,
 }
 
@@ -92,9 +94,8 @@ async fn login(app: &App) -> Result<ExitStatus, Failure> {
     };
     let identity = Identity::of(text.trim())?;
     let mut config = settings.client_config()?;
-    let open = asks_nobody(&config).await?;
     config.token = Some(Token::Text(text.trim().to_owned()));
-    if let Err(problem) = accepted(&config).await? {
+    if let Err(problem) = accepted(app, config.clone()).await? {
         return Err(Error::Unauthorized(problem).into());
     }
     if app.global.dry_run {
@@ -109,11 +110,11 @@ async fn login(app: &App) -> Result<ExitStatus, Failure> {
         one_line(&identity.scopes.join(" ")),
         identity.expiry()
     ));
-    if open {
+    if !asks_for_tokens(app, config).await {
         app.out.say(format!("{YELLOW}the server asks nobody for a token: everybody may do everything{YELLOW:#}"));
     }
-    if let Some(token) = &settings.token {
-        app.out.say(format!("{YELLOW}{} goes before it{YELLOW:#}", token.origin));
+    if let Some(nearer) = nearer(settings) {
+        app.out.say(format!("{YELLOW}{nearer} goes before it{YELLOW:#}"));
     }
     Ok(ExitStatus::Success)
 }
@@ -121,10 +122,9 @@ async fn login(app: &App) -> Result<ExitStatus, Failure> {
 async fn status(app: &App) -> Result<ExitStatus, Failure> {
     let settings = &app.settings;
     let config = settings.client_config()?;
-    let open = asks_nobody(&Config { token: None, ..config.clone() }).await;
     let Some(token) = &config.token else {
-        return match open? {
-            true => {
+        return match accepted(app, config).await? {
+            Ok(()) => {
                 let said = "the server asks nobody for a token";
                 match app.out.is_json() {
                     true => app.out.json(&json!({ "server": settings.server.value, "open": true }))?,
@@ -132,7 +132,7 @@ async fn status(app: &App) -> Result<ExitStatus, Failure> {
                 }
                 Ok(ExitStatus::Success)
             }
-            false => Err(nobody()),
+            Err(_) => Err(nobody()),
         };
     };
     let from = match token {
@@ -143,10 +143,7 @@ async fn status(app: &App) -> Result<ExitStatus, Failure> {
         }
     };
     let identity = Identity::of(&token.read()?)?;
-    let answer = match open {
-        Ok(_) => accepted(&config).await,
-        Err(error) => Err(error),
-    };
+    let answer = accepted(app, config.clone()).await;
     if app.out.is_json() {
         let reason = answer.as_ref().ok().and_then(|answer| answer.as_ref().err()).map(|problem| &problem.detail);
         app.out.json(&json!({
@@ -187,8 +184,8 @@ fn logout(app: &App) -> Result<ExitStatus, Failure> {
     }
     let done = store::forget(&app.settings)?;
     app.out.say(format!("{GREEN}{done}{GREEN:#}; whoever has a copy of the token can use it until it expires"));
-    if let Some(token) = &app.settings.token {
-        app.out.say(format!("{YELLOW}{} is still set{YELLOW:#}", token.origin));
+    if let Some(nearer) = nearer(&app.settings) {
+        app.out.say(format!("{YELLOW}{nearer} is still set{YELLOW:#}"));
     }
     Ok(ExitStatus::Success)
 }
@@ -197,14 +194,24 @@ fn nobody() -> Failure {
     Failure::new(ExitStatus::Unauthorized, "no token is in use").hint("evs auth login keeps one for this context")
 }
 
-/// Whether a request without a token is answered.
-async fn asks_nobody(config: &Config) -> Result<bool, Failure> {
-    Ok(accepted(&Config { token: None, ..config.clone() }).await?.is_ok())
+/// What goes before the token of a context.
+fn nearer(settings: &Settings) -> Option<&Origin> {
+    let by_hand = settings.token.as_ref().map(|token| &token.origin);
+    let file = settings.token_file.as_ref().map(|file| &file.origin);
+    by_hand.or(file.filter(|origin| matches!(origin, Origin::Flag(_) | Origin::Environment(_))))
+}
+
+/// What the server says of itself, since a request without a token would count as a failure; where it does not say, yes.
+async fn asks_for_tokens(app: &App, config: Config) -> bool {
+    let Ok(client) = app.client_of(config) else { return true };
+    let Ok(text) = client.probe(&client.config().server_url, "version").await else { return true };
+    let told = serde_json::from_str::<Value>(&text).ok();
+    told.as_ref().and_then(|it| it.get("authentication")).and_then(Value::as_bool).unwrap_or(true)
 }
 
 /// Whether the server takes the token, whatever it may do with it.
-async fn accepted(config: &Config) -> Result<Result<(), Box<evs_client::api::Problem>>, Failure> {
-    let client = Client::new(config.clone())?;
+async fn accepted(app: &App, config: Config) -> Result<Result<(), Box<evs_client::api::Problem>>, Failure> {
+    let client = app.client_of(config)?;
     match client.filters(None, Some(1), None).await {
         Ok(_) => Ok(Ok(())),
         Err(Error::Unauthorized(problem) | Error::Problem(problem)) if problem.status == 401 => Ok(Err(problem)),

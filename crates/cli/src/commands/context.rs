@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::auth::store;
 use crate::app::App;
 use crate::exit::{ExitStatus, Failure};
 use crate::output::{Column, GREEN, or_dash};
@@ -94,6 +95,8 @@ pub(crate) fn run(app: &App, command: ContextCommand) -> Result<ExitStatus, Fail
         Failure::new(ExitStatus::NotFound, format!("there is no context {name:?}"))
             .hint("`evs context list` shows those there are, `evs context add` makes one")
     };
+    // The context that is gone and where its token was.
+    let mut left = None::<(String, PathBuf)>;
     let done = match command {
         ContextCommand::List => {
             let rows: Vec<_> = file.contexts.iter().map(|(name, profile)| row(name, profile)).collect();
@@ -125,7 +128,8 @@ pub(crate) fn run(app: &App, command: ContextCommand) -> Result<ExitStatus, Fail
             };
             // So that a mistake is told now and not at the next command.
             app.settings.client_config()?;
-            file.contexts.insert(name.clone(), profile);
+            let replaced = file.contexts.insert(name.clone(), profile);
+            left = replaced.and_then(|profile| Some((name.clone(), profile.token_file?)));
             if use_it || file.current_context.is_none() {
                 file.current_context = Some(name.clone());
             }
@@ -141,13 +145,18 @@ pub(crate) fn run(app: &App, command: ContextCommand) -> Result<ExitStatus, Fail
             done
         }
         ContextCommand::Remove { name } => {
-            file.contexts.remove(&name).ok_or_else(|| missing(&name))?;
+            let removed = file.contexts.remove(&name).ok_or_else(|| missing(&name))?;
+            left = removed.token_file.map(|path| (name.clone(), path));
             file.current_context = file.current_context.filter(|current| *current != name);
             format!("context {name} removed")
         }
     };
     if !app.global.dry_run {
         file.write(path)?;
+        // A token that no context names any more must not stay on the disk.
+        if let Some((name, token_file)) = left {
+            store::remove(&app.settings, &file, &name, &token_file)?;
+        }
         app.out.say(format!("{GREEN}{done}{GREEN:#}"));
     }
     Ok(ExitStatus::Success)

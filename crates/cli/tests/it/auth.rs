@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::live::Live;
 use crate::{Ran, program, run, run_in};
 
-const SECRET: &str = "f2a1c0d9e8b7a6958473625140fedcba9876543210";
+pub(crate) const SECRET: &str = "f2a1c0d9e8b7a6958473625140fedcba9876543210";
 
-async fn locked() -> Live {
+pub(crate) async fn locked() -> Live {
     Live::start_with(|config| {
         config.auth_algorithm = Algorithm::HS256;
         config.auth_secret = Secret::new(SECRET);
@@ -24,7 +24,7 @@ async fn locked() -> Live {
 }
 
 /// A token of that subject, signed by that secret.
-fn mint(secret: &str, sub: &str, more: &[&str]) -> String {
+pub(crate) fn mint(secret: &str, sub: &str, more: &[&str]) -> String {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(secret.as_bytes()).unwrap();
     let args = ["token", "mint", "--secret-file", file.path().to_str().unwrap(), "--sub", sub, "--scope", "subscribe"];

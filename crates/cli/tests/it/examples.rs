@@ -57,7 +57,7 @@ pub(crate) fn documented() -> Vec<(String, String)> {
 }
 
 /// Up to two spaces that stand outside of quotes.
-fn line_of(line: &str) -> &str {
+pub(crate) fn line_of(line: &str) -> &str {
     let (mut quote, mut before) = (None, ' ');
     for (at, c) in line.char_indices() {
         match (quote, c) {

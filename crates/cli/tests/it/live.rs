@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use clap::Parser as _;
 use evs_server::config::{Config, Role};
 use evs_server::run::Server;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::examples::documented;
+use crate::examples::{documented, line_of};
 use crate::{command, run};
 
 pub(crate) struct Live {
@@ -40,10 +41,13 @@ impl Live {
 
     /// Runs a command line as a shell does, in the server's folder; a home of its own each time.
     fn shell(&self, line: &str) -> crate::Ran {
-        let home = tempfile::tempdir().unwrap();
+        self.shell_in(tempfile::tempdir().unwrap().path(), line)
+    }
+
+    fn shell_in(&self, home: &Path, line: &str) -> crate::Ran {
         let program = Path::new(env!("CARGO_BIN_EXE_evs"));
         let path = std::env::var("PATH").unwrap_or_default();
-        let mut shell = crate::program("sh", home.path());
+        let mut shell = crate::program("sh", home);
         let output = shell
             .env("PATH", format!("{}:{path}", program.parent().unwrap().display()))
             .env("EVS_SERVER", &self.api)
@@ -115,6 +119,64 @@ async fn every_documented_command_works() {
         tried += 1;
     }
     assert!(tried > 20, "only {tried} commands were found");
+    live.stop().await;
+}
+
+/// From nothing to a server that asks for tokens, as docs/SECURITY.md says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn authentication_is_switched_on_as_documented() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/SECURITY.md")).unwrap();
+    let (_, section) = page.split_once("## Switching it on\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let lines = |of: &str| -> Vec<String> {
+        let lines = section.lines().filter_map(|line| line.strip_prefix("    "));
+        lines.filter(|line| line.split(' ').next() == Some(of)).map(|line| line_of(line).to_owned()).collect()
+    };
+    let [flags] = &lines("evs-server")[..] else { panic!("one server: {section}") };
+    let cli = evs_server::cli::Cli::try_parse_from(flags.split(' ')).unwrap();
+    let documented = Config::load(cli.settings, None).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [secret] = &lines("openssl")[..] else { panic!("one secret: {section}") };
+    let made = crate::program("sh", folder.path()).args(["-c", secret]).current_dir(folder.path()).status().unwrap();
+    assert!(made.success());
+    let live = Live::start_with(|config| {
+        config.auth_algorithm = documented.auth_algorithm;
+        config.auth_secret_file = folder.path().join(&documented.auth_secret_file);
+        config.auth_issuer = documented.auth_issuer;
+    })
+    .await;
+    std::fs::copy(folder.path().join("secret"), live.folder.path().join("secret")).unwrap();
+    // Nobody comes in without.
+    assert_eq!(live.shell("evs filter list").status, 4);
+    let home = tempfile::tempdir().unwrap();
+    let commands = lines("evs");
+    assert!(commands.len() > 5, "{section}");
+    for line in commands {
+        let ran = live.shell_in(home.path(), &ended(&line));
+        assert_eq!(ran.status, 0, "{line}\n{}{}", ran.stdout, ran.stderr);
+    }
+    live.stop().await;
+}
+
+/// What a script asks about one queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lag_is_told_and_judged() {
+    let live = Live::start().await;
+    for line in ["evs filter create -s user_1 --where 'n > 0'", "echo '{\"n\":1}' | evs produce --file -"] {
+        let ran = live.shell(line);
+        assert_eq!(ran.status, 0, "{line}: {}", ran.stderr);
+    }
+    let started = std::time::Instant::now();
+    while live.shell("evs subscribers lag user_1").stdout != "1\n" {
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "nothing is delivered");
+    }
+    let json = live.shell("evs subscribers lag user_1 --max 1 -o json");
+    let told: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((json.status, told), (0, serde_json::json!({ "id": "user_1", "lag_events": 1 })));
+    let behind = live.shell("evs subscribers lag user_1 --max 0");
+    assert_eq!((behind.status, &*behind.stdout), (8, "1\n"), "{}", behind.stderr);
+    assert!(behind.stderr.contains("user_1 is 1 events behind, more than 0"), "{}", behind.stderr);
+    assert_eq!(live.shell("evs subscribers lag nobody --max 0").status, 3);
     live.stop().await;
 }
 

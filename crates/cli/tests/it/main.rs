@@ -1,6 +1,7 @@
 //! The program as a user runs it, as far as no server is needed.
 
 mod auth;
+mod auth_servers;
 mod contexts;
 mod doctor;
 mod examples;

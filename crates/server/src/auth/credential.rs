@@ -38,12 +38,6 @@ impl<'a> Credential<'a> {
         let token = bearer(headers)?.or_else(|| offered_token(headers));
         token.map(Self::Token).or(ticket.map(Self::Ticket)).ok_or_else(missing)
     }
-
-    pub(super) fn text(&self) -> &'a str {
-        match self {
-            Self::Token(text) | Self::Ticket(text) => text,
-        }
-    }
 }
 
 /// The token of the `Authorization` header, if there is one.

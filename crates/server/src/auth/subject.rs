@@ -103,6 +103,17 @@ impl Subject {
         self.id.as_deref()
     }
 
+    /// This one for the rest of a connection of `present`: it must be the same subject of the same tenant.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn instead_of(self, present: &Self) -> ApiResult<Self> {
+        if self.id == present.id && self.tenant == present.tenant {
+            return Ok(self);
+        }
+        Err(ApiError::forbidden("a connection can only be refreshed with a token of its own subject"))
+    }
+
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.id.is_some()

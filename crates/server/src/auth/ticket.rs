@@ -88,18 +88,25 @@ impl Tickets {
         Ok((ticket, LIFETIME_S))
     }
 
-    pub(super) fn redeem(&self, ticket: &str) -> ApiResult<Subject> {
-        let refused =
-            || ApiError::unauthorized("invalid_ticket", "the ticket is not valid, used or over; get a new one");
+    /// Whether it was signed with our secret and is not over; it may have been taken.
+    pub(super) fn is_ours(&self, ticket: &str) -> bool {
+        self.read(ticket, self.now_s()).is_some()
+    }
+
+    fn read(&self, ticket: &str, now_s: u64) -> Option<Claims> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "aud"]);
         validation.validate_exp = false;
-        let claims = decode::<Claims>(ticket, &self.decoding, &validation).map_err(|_| refused())?.claims;
+        let claims = decode::<Claims>(ticket, &self.decoding, &validation).ok()?.claims;
+        (claims.exp > now_s).then_some(claims)
+    }
+
+    pub(super) fn redeem(&self, ticket: &str) -> ApiResult<Subject> {
+        let refused =
+            || ApiError::unauthorized("invalid_ticket", "the ticket is not valid, used or over; get a new one");
         let now_s = self.now_s();
-        if claims.exp <= now_s {
-            return Err(refused());
-        }
+        let claims = self.read(ticket, now_s).ok_or_else(refused)?;
         {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             if taken.len() >= TAKEN_MAX {

@@ -17,17 +17,18 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::ask::Ask;
+use super::ask::{self, Ask};
 use super::{Gateway, page, sse, websocket};
+use crate::auth::Credential;
+use crate::door;
 use crate::http::health;
 use crate::http::problem::{ApiError, ApiResult};
 use crate::limits::{ConnectionGuard, LimitsConfig};
 
-/// Connections above the limit that are told so at a time; more are dropped.
-const REFUSING_MAX: usize = 256;
+/// A connection above the limit is told so, or may ask how the gateway is, within this time.
+const REFUSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// After a failed accept, such as one without a file descriptor left.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -44,7 +45,6 @@ pub(super) type Place = Arc<Mutex<Option<ConnectionGuard>>>;
 
 /// Accepts until shutdown.
 pub(super) async fn run(gateway: &Gateway, listener: TcpListener) {
-    let refusing = Arc::new(Semaphore::new(REFUSING_MAX));
     let pages = health::router(gateway.app.clone()).merge(page::router()).fallback(unknown);
     while let Some(accepted) = gateway.app.shutdown.run_until_cancelled(listener.accept()).await {
         let (stream, address) = match accepted {
@@ -58,20 +58,33 @@ pub(super) async fn run(gateway: &Gateway, listener: TcpListener) {
         let place = gateway.app.limits.gateway().enter(address.ip());
         let permit = match place {
             Some(_) => None,
-            None => match refusing.clone().try_acquire_owned() {
-                Ok(permit) => Some(permit),
-                Err(_) => continue,
+            None => match gateway.app.limits.refuse_at_gateway() {
+                Some(permit) => Some(permit),
+                None => continue,
             },
         };
         let (gateway_, pages) = (gateway.clone(), pages.clone());
         gateway.tasks.spawn(async move {
-            connection(gateway_, stream, address, pages, Arc::new(Mutex::new(place))).await;
+            let refused = permit.is_some();
+            let serving = connection(gateway_, stream, address, pages, Arc::new(Mutex::new(place)), refused);
+            match refused {
+                true => _ = tokio::time::timeout(REFUSE_TIMEOUT, serving).await,
+                false => serving.await,
+            }
             drop(permit);
         });
     }
 }
 
-async fn connection(gateway: Gateway, stream: TcpStream, address: SocketAddr, pages: Router, place: Place) {
+/// `refused`: it is one too many, and gets one answer.
+async fn connection(
+    gateway: Gateway,
+    stream: TcpStream,
+    address: SocketAddr,
+    pages: Router,
+    place: Place,
+    refused: bool,
+) {
     // A small frame must not wait for the ack of the one before.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
@@ -84,6 +97,7 @@ async fn connection(gateway: Gateway, stream: TcpStream, address: SocketAddr, pa
     let LimitsConfig { header_bytes_max, headers_max, .. } = app.limits.config();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
+        .keep_alive(!refused)
         .header_read_timeout(app.limits.header_timeout())
         .max_buf_size((*header_bytes_max).max(MIN_BUF_BYTES))
         .max_headers(*headers_max);
@@ -147,7 +161,7 @@ async fn event_stream(gateway: &Gateway, name: &str, peer: IpAddr, place: &Place
     sse::handle(gateway, ask, place).await
 }
 
-/// What is judged before anything is read from the request but its method; the address of who asks.
+/// What is judged before anything is read from the request but its method and its credential; the address of who asks.
 fn check(gateway: &Gateway, peer: IpAddr, place: &Place, head: &Parts) -> ApiResult<IpAddr> {
     if head.method != Method::GET {
         let detail = format!("{} takes GET only", head.uri.path());
@@ -163,7 +177,9 @@ fn check(gateway: &Gateway, peer: IpAddr, place: &Place, head: &Parts) -> ApiRes
         let detail = "this gateway or your address has as many connections as it may have";
         return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "connection_limit", detail).retry_after_s(1));
     }
-    gateway.app.limits.check_address(Some(client)).inspect_err(|_| _ = gateway.app.metrics.rate_limited.inc())?;
+    let ticket = ask::ticket(&head.uri);
+    let shown = Credential::of_connection(&head.headers, ticket.as_deref());
+    door::approach(&gateway.app, Some(client), &shown)?;
     gateway.app.auth.check_origin(&head.headers)?;
     Ok(client)
 }

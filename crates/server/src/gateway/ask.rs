@@ -20,6 +20,8 @@ use crate::http::problem::{ApiError, ApiResult, bad_filter, bad_name};
 
 #[derive(Debug)]
 pub(super) struct Ask {
+    /// The address of who asks.
+    pub(super) client: IpAddr,
     pub(super) subject: Subject,
     /// As the client calls it.
     pub(super) subscriber: SubscriberId,
@@ -39,7 +41,6 @@ pub(super) struct Wish {
     /// Backfill from the event log from then on, milliseconds since the Unix epoch.
     pub(super) since_ms: Option<i64>,
     pub(super) condition: Option<Box<Filter>>,
-    ticket: Option<String>,
 }
 
 const QUERY: &str = "consumer, cursor, from, since, where, observe, ticket";
@@ -50,11 +51,12 @@ impl Ask {
         let app = &gateway.app;
         let wish = Wish::read(&head.uri, &head.headers, app.clock.now_ms());
         // A request that cannot be read is answered only to those who may ask.
-        let ticket = wish.as_ref().ok().and_then(|wish| wish.ticket.as_deref());
-        let subject = door::enter(app, Some(client), Credential::of_connection(&head.headers, ticket)).await?;
+        let ticket = ticket(&head.uri);
+        let shown = Credential::of_connection(&head.headers, ticket.as_deref());
+        let subject = door::enter(app, Some(client), shown).await?;
         let subscriber = auth::subscriber_id(&percent_decoded(name))?;
         let internal = app.auth.authorize_subscribe(&subject, &subscriber)?;
-        Ok(Self { subject, subscriber, internal, wish: wish?, speaks: offers(&head.headers, SUBPROTOCOL) })
+        Ok(Self { client, subject, subscriber, internal, wish: wish?, speaks: offers(&head.headers, SUBPROTOCOL) })
     }
 
     /// Counts the connection for its subject.
@@ -88,7 +90,6 @@ impl Wish {
             begin: Begin::Stored,
             since_ms: None,
             condition: None,
-            ticket: None,
         };
         let (mut observe, mut from) = (false, None);
         // What is no text is no cursor either.
@@ -114,7 +115,8 @@ impl Wish {
                     "false" | "0" => observe = false,
                     _ => return Err(bad(format!("observe={value} is neither true nor false"))),
                 },
-                "ticket" => wish.ticket = Some(value.into_owned()),
+                // Looked at before anything else.
+                "ticket" => {}
                 _ => {
                     let hint = format!("the query takes {QUERY}");
                     return Err(bad(format!("{name:?} is not known here")).with_hint(hint));
@@ -136,6 +138,12 @@ impl Wish {
         }
         Ok(wish)
     }
+}
+
+/// The ticket of a query, whatever else is in it.
+pub(super) fn ticket(uri: &Uri) -> Option<String> {
+    let query = uri.query()?;
+    url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket").map(|(_, value)| value.into())
 }
 
 /// Whether the client offers a subprotocol.

@@ -1,6 +1,7 @@
 //! One connection: a session, where its bytes go, and what could not be written yet.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     pub(super) dispatcher: Arc<Dispatcher>,
     /// A further condition of this client.
     pub(super) condition: Option<Box<Filter>>,
+    /// The address that its client has, for what the client shows later.
+    pub(super) client: IpAddr,
     /// Whether it waits in its dispatcher's list.
     pub(super) queued: AtomicBool,
     /// Whether it waits in the list of those whose position moved.
@@ -51,6 +54,7 @@ pub(super) struct Parts {
     pub(super) condition: Option<Box<Filter>>,
     /// Whose connection it is; `None` where everybody may do everything.
     pub(super) subject: Option<Box<Subject>>,
+    pub(super) client: IpAddr,
     /// Its place among the connections that the gateway takes.
     pub(super) place: Option<ConnectionGuard>,
 }
@@ -59,6 +63,7 @@ pub(super) struct State {
     pub(super) session: Session,
     pub(super) feed: Feed,
     pub(super) subject: Option<Box<Subject>>,
+    pub(super) refreshes: Refreshes,
     /// The client has no credit: its next ack marks it.
     pub(super) starved: bool,
     /// Where the newest delivery that came from the window lies in it.
@@ -69,6 +74,15 @@ pub(super) struct State {
     closing_ms: Option<i64>,
     /// The connection is gone from the registry.
     left: bool,
+}
+
+/// What became of the tokens that the client brought by `refresh` frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Refreshes {
+    /// One is looked at now.
+    pub(super) under_way: bool,
+    /// That were not good, since the last that was.
+    pub(super) failed: u8,
 }
 
 /// What feeds a session now.
@@ -90,11 +104,12 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     pub(super) fn new(parts: Parts, session: Session, feed: Feed) -> Self {
-        let Parts { attached, subscriber, generation, sink, dispatcher, condition, subject, place } = parts;
+        let Parts { attached, subscriber, generation, sink, dispatcher, condition, subject, client, place } = parts;
         let state = State {
             session,
             feed,
             subject,
+            refreshes: Refreshes::default(),
             starved: false,
             place: None,
             pending: Vec::new(),
@@ -108,6 +123,7 @@ impl Connection {
             sink,
             dispatcher,
             condition,
+            client,
             queued: AtomicBool::new(false),
             unflushed: AtomicBool::new(false),
             _place: place,

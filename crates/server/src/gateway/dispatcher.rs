@@ -21,7 +21,7 @@ use super::acks::AckBook;
 use super::connection::{Connection, State};
 use super::journal::Journal;
 use super::session::Limits;
-use crate::auth::Authorizer;
+use crate::app::App;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::oplog::OpLog;
@@ -46,7 +46,8 @@ pub(super) struct Dispatcher {
     pub(super) clock: Clock,
     pub(super) limits: Limits,
     pub(super) shutdown: CancellationToken,
-    pub(super) auth: Authorizer,
+    /// What the door of the process decides by.
+    pub(super) app: App,
     pub(super) acks: Arc<AckBook>,
     pub(super) journal: Arc<Journal>,
     /// Reads of the store at a time, of all dispatchers: a storm of returning clients must not become one of reads.
@@ -65,7 +66,7 @@ impl std::fmt::Debug for Dispatcher {
 
 impl Dispatcher {
     pub(super) fn new(
-        app: &crate::app::App,
+        app: &App,
         limits: Limits,
         acks: Arc<AckBook>,
         journal: Arc<Journal>,
@@ -80,7 +81,7 @@ impl Dispatcher {
             clock: app.clock.clone(),
             limits,
             shutdown: app.shutdown.clone(),
-            auth: app.auth.clone(),
+            app: app.clone(),
             acks,
             journal,
             store_reads,

@@ -1,5 +1,6 @@
 //! How a client gets a session: attach to the queue, wait for the reader, decide where to begin.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub(super) struct Joining {
     /// As the client calls it.
     name: SubscriberId,
     subject: Subject,
+    client: IpAddr,
     /// Its place among the gateway's connections; with an event stream it stays with the HTTP connection.
     pub(super) place: Option<ConnectionGuard>,
 }
@@ -177,7 +179,7 @@ impl Gateway {
     fn joining(&self, ask: Ask, found: Found) -> Joining {
         let Found { record, attached, resume, history, top, generation, turn } = found;
         let acking = ask.acking();
-        let Ask { subject, subscriber, internal: _, wish, speaks: _ } = ask;
+        let Ask { client, subject, subscriber, internal: _, wish, speaks: _ } = ask;
         let sent = Seq(resume.next.0 - 1);
         Joining {
             gateway: self.clone(),
@@ -200,6 +202,7 @@ impl Gateway {
             history,
             name: subscriber,
             subject,
+            client,
             place: None,
         }
     }
@@ -279,6 +282,7 @@ impl Joining {
             dispatcher: self.dispatcher.clone(),
             condition: self.condition,
             subject: Some(self.subject).filter(Subject::is_authenticated).map(Box::new),
+            client: self.client,
             place: self.place,
         };
         let connection = Arc::new(Connection::new(parts, session, feed));

@@ -4,19 +4,26 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use evs_api::frames::{CloseCode, ServerFrame};
 use evs_core::limits;
 use tokio::net::TcpStream;
 
-use super::connection::Connection;
+use super::connection::{Connection, State};
 use super::session::Said;
 use super::sink::Sink;
 use super::wire::{self, Decoder, Message};
-use crate::auth::Subject;
+use crate::auth::{Credential, Subject};
+use crate::door;
+use crate::http::problem::{ApiError, ApiResult};
 
 /// Reads of one readiness; more wait for their turn.
 const READS_MAX: usize = 16;
+
+/// Refreshes that failed one after the other, after which the connection ends: whoever cannot get a good token in so many
+/// tries gets none.
+const REFRESHES_FAILED_MAX: u8 = 3;
 
 /// What is on the stack while a socket is read, and never across an await.
 const READ_BYTES: usize = 4096;
@@ -106,8 +113,10 @@ fn heard(connection: &Arc<Connection>, message: &Message<'_>) -> bool {
             }
             Said::Refresh(token) => {
                 // Where no token was asked for there is none to renew.
-                if let Some(subject) = state.subject.clone() {
-                    tokio::spawn(refresh(connection.clone(), subject, token));
+                let Some(subject) = state.subject.clone().filter(|_| !state.ending()) else { return true };
+                match std::mem::replace(&mut state.refreshes.under_way, true) {
+                    false => _ = tokio::spawn(refresh(connection.clone(), subject, token)),
+                    true => refuse(connection, &mut state, &busy(), now_ms),
                 }
             }
         },
@@ -126,19 +135,48 @@ fn heard(connection: &Arc<Connection>, message: &Message<'_>) -> bool {
     true
 }
 
-/// Checks the new token beside the reading: a key may have to be fetched.
+/// Checks the new token beside the reading, one at a time: a key may have to be fetched, or the refusal be held back.
 async fn refresh(connection: Arc<Connection>, subject: Box<Subject>, token: String) {
-    let renewed = connection.dispatcher.auth.refresh(&subject, &token).await;
+    let renewed = renewed(&connection, &subject, &token).await;
+    let now_ms = connection.dispatcher.clock.now_ms();
     let mut state = connection.lock();
+    state.refreshes.under_way = false;
     match renewed {
-        Ok(renewed) => state.subject = Some(Box::new(renewed)),
-        Err(error) => {
-            connection.dispatcher.metrics.auth_failures.inc();
-            let problem = error.problem();
-            let frame = ServerFrame::Error { code: problem.code, message: problem.detail };
-            connection.write_frame(&mut state, &frame);
+        Ok(renewed) => {
+            state.refreshes.failed = 0;
+            state.subject = Some(Box::new(renewed));
+        }
+        Err(error) => refuse(&connection, &mut state, &error, now_ms),
+    }
+}
+
+/// A frame with a token is a request like any other: by the same door, under the same limits.
+async fn renewed(connection: &Connection, present: &Subject, token: &str) -> ApiResult<Subject> {
+    let (app, client) = (&connection.dispatcher.app, Some(connection.client));
+    let shown = Ok(Credential::Token(token));
+    door::approach(app, client, &shown)?;
+    let fresh = door::enter(app, client, shown).await?.instead_of(present)?;
+    app.limits.check_subject(&fresh).inspect_err(|_| _ = app.metrics.rate_limited.inc())?;
+    Ok(fresh)
+}
+
+/// Tells why, and ends the connection of who goes on with tokens that are no good.
+fn refuse(connection: &Arc<Connection>, state: &mut State, error: &ApiError, now_ms: i64) {
+    let problem = error.problem();
+    let frame = ServerFrame::Error { code: problem.code, message: problem.detail };
+    connection.write_frame(state, &frame);
+    // Limits that others of the address use up, and keys that cannot be had, are not the client's fault.
+    if matches!(error.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT) {
+        state.refreshes.failed = state.refreshes.failed.saturating_add(1);
+        if state.refreshes.failed >= REFRESHES_FAILED_MAX {
+            connection.close(state, CloseCode::Unauthorized, now_ms);
         }
     }
+}
+
+fn busy() -> ApiError {
+    let detail = "a token is looked at already; send the next one when it was, a moment later";
+    ApiError::new(StatusCode::CONFLICT, "refresh_under_way", detail)
 }
 
 /// The code of a connection that ends because the server does.

@@ -73,7 +73,7 @@ async fn list(
     subject.require(subject.may_operate(), "operate")?;
     let limit = page_limit(query.limit)?;
     let condition = Condition::new(query.where_.as_deref(), &subject, &api.app.auth)?;
-    let mut scan = start(&api.app, &query, limit).await?;
+    let mut scan = start(&api.app, &query, limit).await?.with_headers();
     let deadline = Instant::now() + SCAN_TIME;
     let mut items = Vec::new();
     let mut scanned = 0;
@@ -131,7 +131,7 @@ pub(super) async fn read_at(app: &App, subject: &Subject, position: Position) ->
     if offset >= range.high {
         return Err(gone());
     }
-    let read = app.log.read(partition, offset, 1, EVENT_BYTES_MAX).await?;
+    let read = app.log.read_with_headers(partition, offset, 1, EVENT_BYTES_MAX).await?;
     let logged = read.events.into_iter().next().filter(|logged| logged.offset == offset).ok_or_else(gone)?;
     if Condition::new(None, subject, &app.auth)?.holds(&logged.event) { Ok(logged) } else { Err(gone()) }
 }

@@ -45,13 +45,14 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
 
 /// Who asks, and the headers that tell it where it stands.
 async fn admit(app: &App, address: Option<IpAddr>, headers: &HeaderMap) -> ApiResult<(Subject, HeaderMap)> {
+    let shown = Credential::of_request(headers);
     // Before the token is looked at: checking signatures is what a flood would make us pay for.
-    let by_address = app.limits.check_address(address).inspect_err(|_| _ = app.metrics.rate_limited.inc())?;
+    let by_address = door::approach(app, address, &shown)?;
     // A page of this very server, or one that CORS allows; a token stands for itself.
     if !app.auth.is_on() && !crate::limits::is_cors_origin(app.limits.config(), headers) {
         app.auth.check_origin(headers)?;
     }
-    let subject = door::enter(app, address, Credential::of_request(headers)).await?;
+    let subject = door::enter(app, address, shown).await?;
     if !subject.is_authenticated() {
         return Ok((subject, by_address));
     }

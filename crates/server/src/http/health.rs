@@ -58,6 +58,8 @@ struct Version {
     name: &'static str,
     version: &'static str,
     instance: String,
+    /// Whether requests need a token. Asking without one would count as a failure.
+    authentication: bool,
 }
 
 /// The routes that every role serves.
@@ -83,14 +85,16 @@ async fn readyz(State(health): State<Health>) -> Response {
 
 async fn version(State(health): State<Health>) -> Json<Version> {
     let instance = health.app.instance.to_string();
-    Json(Version { name: "evs-server", version: env!("CARGO_PKG_VERSION"), instance })
+    let authentication = health.app.auth.is_on();
+    Json(Version { name: "evs-server", version: env!("CARGO_PKG_VERSION"), instance, authentication })
 }
 
 async fn metrics(State(health): State<Health>, request: Request) -> ApiResult<Response> {
-    if !health.app.auth.metrics_open() {
-        let (app, headers) = (&health.app, request.headers());
-        let client = guard::client(app, request.extensions(), headers);
-        door::enter(app, client, Credential::of_request(headers)).await?.require_installation()?;
+    let (app, headers) = (&health.app, request.headers());
+    let (client, shown) = (guard::client(app, request.extensions(), headers), Credential::of_request(headers));
+    door::approach(app, client, &shown)?;
+    if !app.auth.metrics_open() {
+        door::enter(app, client, shown).await?.require_installation()?;
     }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], health.app.metrics.encode()).into_response())

@@ -56,7 +56,12 @@ pub async fn serve(app: App, listener: TcpListener, router: Router) -> anyhow::R
             Some(guard) => _ = connections.spawn(connection(app.clone(), socket, address, router.clone(), guard)),
             None => {
                 app.metrics.rate_limited.inc();
-                connections.spawn(refuse(socket));
+                if let Some(permit) = app.limits.refuse() {
+                    connections.spawn(async move {
+                        refuse(socket).await;
+                        drop(permit);
+                    });
+                }
             }
         }
     }

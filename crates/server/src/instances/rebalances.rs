@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use evs_api::oplog::Level;
 
+use crate::config::Role;
 use crate::ports::filter_store::{Assignment, InstanceReport};
 
 /// What the matchers had when they were last looked at; `None` before the first look, which only takes note.
@@ -15,7 +16,12 @@ impl Assignments {
     /// What has changed since the last look. A log without a group has no rebalances, and is not told.
     pub(super) fn changes(&mut self, reports: &[InstanceReport]) -> Vec<(Level, String)> {
         let of_group = reports.iter().filter(|report| report.assignment.rebalances > 0);
-        let now: BTreeMap<_, _> = of_group.map(|report| (report.id.clone(), report.assignment.clone())).collect();
+        let mut now: BTreeMap<_, _> = of_group.map(|report| (report.id.clone(), report.assignment.clone())).collect();
+        // A matcher that is here and has no assignment yet, or none that it reports now, is not gone.
+        let quiet = |id: &str| reports.iter().any(|report| report.id == id && is_matcher(report));
+        let kept = self.0.iter().flatten().filter(|(id, _)| quiet(id) && !now.contains_key(*id));
+        let kept: Vec<_> = kept.map(|(id, had)| (id.clone(), had.clone())).collect();
+        now.extend(kept);
         let Some(before) = self.0.replace(now.clone()) else { return Vec::new() };
         let mut changes = Vec::new();
         for (id, Assignment { partitions, rebalances, .. }) in &now {
@@ -37,6 +43,10 @@ impl Assignments {
         }
         changes
     }
+}
+
+fn is_matcher(report: &InstanceReport) -> bool {
+    report.roles.iter().any(|role| role == Role::Matcher.name())
 }
 
 /// `partitions 0-3, 7`.
@@ -61,7 +71,7 @@ mod tests {
 
     fn report(id: &str, rebalances: u64, partitions: &[u32]) -> InstanceReport {
         let assignment = Assignment { partitions: partitions.to_vec(), rebalances, last_rebalance_ms: Some(1) };
-        InstanceReport { id: id.to_owned(), assignment, ..InstanceReport::default() }
+        InstanceReport { id: id.to_owned(), roles: vec!["matcher".to_owned()], assignment, ..InstanceReport::default() }
     }
 
     #[test]
@@ -84,6 +94,11 @@ mod tests {
             told(&[report("a", 4, &[0, 1, 2, 3]), report("b", 1, &[7])]),
             ["matcher a works on partitions 0-3 as before"]
         );
+        assert!(
+            told(&[report("a", 0, &[]), report("b", 1, &[7])]).is_empty(),
+            "it is here, and has yet to say what it has"
+        );
+        assert!(told(&[report("a", 4, &[0, 1, 2, 3]), report("b", 1, &[7])]).is_empty());
         assert_eq!(told(&[report("b", 1, &[7])]), ["matcher a reports no more; it worked on partitions 0-3"]);
         assert!(told(&[report("b", 1, &[7])]).is_empty());
     }

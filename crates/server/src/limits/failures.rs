@@ -57,6 +57,8 @@ struct Failing {
     /// When all failures are paid for.
     at_rest: Duration,
     told: Option<Duration>,
+    /// Of the last failure.
+    code: &'static str,
     failed: u64,
     refused: u64,
 }
@@ -65,6 +67,8 @@ struct Failing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tell {
     pub address: IpAddr,
+    /// Why the last of them was not good.
+    pub code: &'static str,
     /// Credentials that were looked at and were not good.
     pub failed: u64,
     /// Requests that were refused and not looked at.
@@ -90,8 +94,17 @@ impl Failures {
 
     /// A credential of this address was not good. What to tell the log now: a line a second about each address.
     #[must_use]
-    pub fn count(&self, address: IpAddr) -> Vec<Tell> {
-        self.count_at(address, self.began.elapsed())
+    pub fn count(&self, address: IpAddr, code: &'static str) -> Vec<Tell> {
+        self.count_at(address, code, self.began.elapsed())
+    }
+
+    /// What nobody was told of addresses that are at rest again; of all, at the `end`.
+    #[must_use]
+    pub fn sweep(&self, end: bool) -> Vec<Tell> {
+        if self.failing.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        self.sweep_at(self.began.elapsed(), end)
     }
 
     /// Waits before a refusal is told.
@@ -123,23 +136,23 @@ impl Failures {
         Some(wait.as_secs_f64().ceil() as u64)
     }
 
-    fn count_at(&self, address: IpAddr, now: Duration) -> Vec<Tell> {
+    fn sweep_at(&self, now: Duration, end: bool) -> Vec<Tell> {
         let mut table = self.lock();
-        let mut tells = Vec::new();
-        if now >= table.cleaned + CLEAN_EVERY {
-            table.cleaned = now;
-            table.addresses.retain(|address, failing| {
-                let stays = failing.at_rest > now || failing.told.is_some_and(|told| now < told + TOLD_EVERY);
-                tells.extend(if stays { None } else { failing.tell(*address) });
-                stays
-            });
-        }
+        let tells = table.clean(now, end);
+        self.failing.store(table.addresses.len(), Ordering::Relaxed);
+        tells
+    }
+
+    fn count_at(&self, address: IpAddr, code: &'static str, now: Duration) -> Vec<Tell> {
+        let mut table = self.lock();
+        let mut tells = if now >= table.cleaned + CLEAN_EVERY { table.clean(now, false) } else { Vec::new() };
         let key = network(address);
         if table.addresses.len() < ADDRESSES_MAX || table.addresses.contains_key(&key) {
             let failing = table.addresses.entry(key).or_default();
             // No more than the burst, so that an address is as good as new soon after its last failure.
             failing.at_rest = (failing.at_rest.max(now) + self.period).min(now + self.period * self.burst);
             failing.failed += 1;
+            failing.code = code;
             if failing.told.is_none_or(|told| now >= told + TOLD_EVERY) {
                 failing.told = Some(now);
                 tells.extend(failing.tell(address));
@@ -154,10 +167,24 @@ impl Failures {
     }
 }
 
+impl Table {
+    /// Forgets addresses that are at rest; answers what was not told of them. At the `end` of all.
+    fn clean(&mut self, now: Duration, end: bool) -> Vec<Tell> {
+        self.cleaned = now;
+        let mut tells = Vec::new();
+        self.addresses.retain(|address, failing| {
+            let stays = failing.at_rest > now || failing.told.is_some_and(|told| now < told + TOLD_EVERY);
+            tells.extend(if stays && !end { None } else { failing.tell(*address) });
+            stays
+        });
+        tells
+    }
+}
+
 impl Failing {
     fn tell(&mut self, address: IpAddr) -> Option<Tell> {
         let (failed, refused) = (std::mem::take(&mut self.failed), std::mem::take(&mut self.refused));
-        (failed + refused > 0).then_some(Tell { address, failed, refused })
+        (failed + refused > 0).then_some(Tell { address, code: self.code, failed, refused })
     }
 }
 
@@ -176,7 +203,7 @@ mod tests {
         let at = Duration::from_millis;
         for _ in 0..4 {
             assert_eq!(failures.closed_at(one, at(0)), None);
-            let _ = failures.count_at(one, at(0));
+            let _ = failures.count_at(one, "a", at(0));
         }
         assert_eq!(failures.closed_at(one, at(0)), Some(1));
         assert_eq!(failures.closed_at(one, at(499)), Some(1));
@@ -184,7 +211,7 @@ mod tests {
         // One look every half second; what fails beyond that closes it for no longer.
         assert_eq!(failures.closed_at(one, at(500)), None);
         for _ in 0..100 {
-            let _ = failures.count_at(one, at(500));
+            let _ = failures.count_at(one, "a", at(500));
         }
         assert_eq!(failures.closed_at(one, at(999)), Some(1));
         assert_eq!(failures.closed_at(one, at(1000)), None);
@@ -192,7 +219,7 @@ mod tests {
         let loopback = address("127.0.0.1");
         let unlimited = Failures::new(1, false);
         for _ in 0..10 {
-            let _ = (off.count_at(one, at(0)), unlimited.count_at(loopback, at(0)));
+            let _ = (off.count_at(one, "a", at(0)), unlimited.count_at(loopback, "a", at(0)));
         }
         assert_eq!((off.closed_at(one, at(0)), unlimited.closed_at(loopback, at(0))), (None, None));
     }
@@ -202,30 +229,49 @@ mod tests {
         let failures = Failures::new(1, false);
         let (one, other) = (address("192.0.2.1"), address("192.0.2.2"));
         let at = Duration::from_millis;
-        assert_eq!(failures.count_at(one, at(0)), [Tell { address: one, failed: 1, refused: 0 }]);
-        assert_eq!(failures.count_at(one, at(10)), []);
+        assert_eq!(failures.count_at(one, "a", at(0)), [Tell { address: one, code: "a", failed: 1, refused: 0 }]);
+        assert_eq!(failures.count_at(one, "a", at(10)), []);
         for now_ms in 20..30 {
             assert!(failures.closed_at(one, at(now_ms)).is_some());
         }
-        assert_eq!(failures.count_at(one, at(1010)), [Tell { address: one, failed: 2, refused: 10 }]);
-        assert_eq!(failures.count_at(one, at(1020)), []);
+        assert_eq!(failures.count_at(one, "a", at(1010)), [Tell { address: one, code: "a", failed: 2, refused: 10 }]);
+        assert_eq!(failures.count_at(one, "a", at(1020)), []);
         // It went quiet; another's failure finds what was not told of it.
-        let told = failures.count_at(other, at(60_000));
+        let told = failures.count_at(other, "b", at(60_000));
         assert_eq!(told.len(), 2);
-        assert!(told.contains(&Tell { address: one, failed: 1, refused: 0 }));
-        assert!(told.contains(&Tell { address: other, failed: 1, refused: 0 }));
+        assert!(told.contains(&Tell { address: one, code: "a", failed: 1, refused: 0 }));
+        assert!(told.contains(&Tell { address: other, code: "b", failed: 1, refused: 0 }));
         assert_eq!(failures.lock().addresses.len(), 1);
+    }
+
+    #[test]
+    fn what_was_not_told_is_told_when_nobody_fails_any_more() {
+        let failures = Failures::new(1, false);
+        let one = address("192.0.2.1");
+        let at = Duration::from_millis;
+        assert_eq!(failures.count_at(one, "a", at(0)).len(), 1);
+        assert_eq!(failures.count_at(one, "b", at(10)), []);
+        assert!(failures.closed_at(one, at(20)).is_some());
+        assert_eq!(failures.sweep_at(at(30), false), [], "it may go on");
+        let rest = Tell { address: one, code: "b", failed: 1, refused: 1 };
+        assert_eq!(failures.sweep_at(at(5_000), false), [rest]);
+        assert_eq!((failures.sweep(false), failures.lock().addresses.len()), (Vec::new(), 0));
+        let _ = (failures.count_at(one, "a", at(6_000)), failures.count_at(one, "b", at(6_010)));
+        assert_eq!(failures.sweep_at(at(6_020), true), [Tell { refused: 0, ..rest }]);
+        assert_eq!(failures.sweep_at(at(60_000), false), [], "once");
     }
 
     #[test]
     fn the_table_is_bounded() {
         let failures = Failures::new(1, false);
         for number in 0..2 * ADDRESSES_MAX {
-            let _ = failures.count_at(IpAddr::V4((number as u32).into()), Duration::ZERO);
+            let _ = failures.count_at(IpAddr::V4((number as u32).into()), "a", Duration::ZERO);
         }
         assert_eq!(failures.lock().addresses.len(), ADDRESSES_MAX);
         let late = Duration::from_secs(60);
-        assert!(failures.count_at(address("192.0.2.1"), late).iter().any(|tell| tell.address == address("192.0.2.1")));
+        assert!(
+            failures.count_at(address("192.0.2.1"), "a", late).iter().any(|tell| tell.address == address("192.0.2.1"))
+        );
         assert_eq!(failures.lock().addresses.len(), 1);
     }
 }

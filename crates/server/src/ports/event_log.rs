@@ -45,6 +45,17 @@ pub trait EventLog: Send + Sync + std::fmt::Debug {
         bytes_max: usize,
     ) -> PortResult<LogRead>;
 
+    /// The same with what producers put beside the events, for those who show it.
+    async fn read_with_headers(
+        &self,
+        partition: Partition,
+        from: Offset,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> PortResult<LogRead> {
+        self.read(partition, from, events_max, bytes_max).await
+    }
+
     /// The first offset whose event was taken at or after `time_ms`; the end of the partition if there is none.
     async fn offset_at(&self, partition: Partition, time_ms: i64) -> PortResult<Offset>;
 
@@ -152,7 +163,8 @@ pub struct LoggedEvent {
     /// When the log took it, milliseconds since the Unix epoch.
     pub time_ms: i64,
     pub event: Event,
-    /// What its producer put beside it; only [`EventLog::read`] tells it, and only where the log keeps it.
+    /// What its producer put beside it; only [`EventLog::read_with_headers`] tells it, and only where the log
+    /// keeps it.
     pub headers: Option<Box<Headers>>,
 }
 
@@ -161,7 +173,7 @@ pub const HEADERS_MAX: usize = 32;
 /// Of a header's name, in characters.
 pub const HEADER_NAME_MAX: usize = 128;
 /// Of a header's value: enough for a `traceparent` with its state. With the bounds above, an operator's page of 1000
-/// events has at most 20 MiB of them.
+/// events has at most 31 MiB of them, if every character of every name takes four bytes.
 pub const HEADER_BYTES_MAX: usize = 512;
 
 /// What a producer put beside an event, cut to the bounds above.
@@ -180,7 +192,7 @@ pub struct Header {
     pub len: usize,
 }
 
-/// Answer of [`EventLog::read`].
+/// Answer of [`EventLog::read`] and [`EventLog::read_with_headers`].
 #[derive(Debug, Default)]
 pub struct LogRead {
     pub events: Vec<LoggedEvent>,

@@ -114,7 +114,7 @@ async fn records_of_any_producer_are_read_as_they_are_and_the_others_put_aside()
         batches.iter().flat_map(|batch| &batch.events).all(|logged| logged.headers.is_none()),
         "nobody matches by them"
     );
-    let paged = log.read(Partition(0), Offset(0), 100, usize::MAX).await.unwrap();
+    let paged = log.read_with_headers(Partition(0), Offset(0), 100, usize::MAX).await.unwrap();
     let told: Vec<_> = paged.events.iter().filter_map(|logged| logged.headers.as_deref()).collect();
     let wanted: Vec<_> = records.iter().filter(|foreign| !foreign.headers.is_empty()).map(told_of).collect();
     assert_eq!(told.len(), 3);
@@ -166,7 +166,7 @@ async fn headers_are_told_within_bounds() {
     let value: &'static [u8] = vec![b'v'; HEADER_BYTES_MAX + 1].leak();
     let headers = vec![(name, Some(value)); HEADERS_MAX + 5].leak();
     write(&topic, &[Foreign { headers, ..foreign(DATA) }]).await;
-    let read = log.read(Partition(0), Offset(0), 1, 1).await.unwrap();
+    let read = log.read_with_headers(Partition(0), Offset(0), 1, 1).await.unwrap();
     let told = read.events[0].headers.as_deref().unwrap();
     assert_eq!((told.headers.len(), told.left_out), (HEADERS_MAX, 5));
     for header in &told.headers {

@@ -197,6 +197,10 @@ async fn a_ticket_is_good_once_and_not_for_long() {
     let (late, _) = auth.ticket(&subject).unwrap();
     now_ms.fetch_add(31_000, std::sync::atomic::Ordering::Relaxed);
     assert_eq!(redeem(&late).await.unwrap_err().code(), "invalid_ticket");
+    // Everyone who has the secret knows a ticket, and nobody keeps one where tokens are kept.
+    let (ticket, _) = auth.ticket(&subject).unwrap();
+    assert!(auth.knows(Credential::Ticket(&ticket)) && !auth.knows(Credential::Token(&ticket)));
+    assert!(!auth.knows(Credential::Ticket(&late)) && !auth.knows(Credential::Ticket("a.b.c")));
     // A ticket is no token and a token no ticket.
     let token = tenant_token("a", "ann", "subscribe");
     assert_eq!(redeem(&token).await.unwrap_err().code(), "invalid_ticket");
@@ -209,9 +213,11 @@ async fn a_ticket_is_good_once_and_not_for_long() {
     assert_eq!(Credential::of_connection(&none, None).unwrap_err().code(), "missing_token");
 
     let ann = auth.check(Credential::of_connection(&offered, None).unwrap()).await.unwrap();
-    assert!(auth.refresh(&ann, &tenant_token("a", "ann", "subscribe")).await.is_ok());
-    for other in [tenant_token("a", "bob", "subscribe"), tenant_token("b", "ann", "subscribe")] {
-        assert_eq!(auth.refresh(&ann, &other).await.unwrap_err().code(), "forbidden");
+    for (tenant, sub, wanted) in [("a", "ann", None), ("a", "bob", Some("forbidden")), ("b", "ann", Some("forbidden"))]
+    {
+        let token = tenant_token(tenant, sub, "subscribe");
+        let fresh = auth.check(Credential::Token(&token)).await.unwrap();
+        assert_eq!(fresh.instead_of(&ann).err().map(|error| error.code()), wanted);
     }
     assert_eq!(auth.authorize_subscribe(&ann, &"ann".parse().unwrap()).unwrap().as_str(), "a:ann");
     assert_eq!(auth.authorize_subscribe(&ann, &"bob".parse().unwrap()).unwrap_err().code(), "forbidden");

@@ -132,6 +132,81 @@ async fn a_flood_of_bad_tokens_closes_its_address_to_new_ones_only() {
     server.stop().await;
 }
 
+/// Who shows what was good before has a count of its own, so that a flood from a shared address does not use it up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_leaves_what_is_known_its_rate() {
+    let server = TestServer::start_with(|config| {
+        lock(config);
+        config.auth_tenant_claim = String::new();
+        config.limit_loopback = true;
+        config.limit_address_requests_per_s = 5;
+        config.limit_address_auth_failures_per_s = 0;
+    })
+    .await;
+    let ask = async |path: &str, token: &str| Answer::of(server.request(Method::GET, path).bearer_auth(token)).await;
+    let connect = async |query: &str, token: &str| {
+        let request = reqwest::Client::new().get(format!("{}/sse/ann?observe=true{query}", server.gateway));
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        request.send().await.unwrap().status()
+    };
+    let known = sign(&claims("ann", "subscribe filters:any"));
+    let spec = serde_json::json!({ "subscriber_id": "ann", "event_types": ["a"] });
+    let request = server.request(Method::POST, "/filters?wait=active").json(&spec).bearer_auth(&known);
+    assert_eq!(Answer::of(request).await.status, StatusCode::CREATED);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let in_time = || assert!(std::time::Instant::now() < deadline, "the limit is never reached");
+    while ask("/log", "bad").await.status != StatusCode::TOO_MANY_REQUESTS {
+        in_time();
+    }
+    assert_eq!(ask("/filters", &known).await.status, StatusCode::OK);
+    assert_eq!(connect("", &known).await, StatusCode::OK);
+    let ticket = Answer::of(server.request(Method::POST, "/tickets").bearer_auth(&known)).await;
+    let ticket = format!("&ticket={}", ticket.body["ticket"].as_str().unwrap());
+    while connect("", "bad").await != StatusCode::TOO_MANY_REQUESTS {
+        in_time();
+    }
+    assert_eq!(connect(&ticket, "").await, StatusCode::OK);
+    // No route is without a limit.
+    while ask("/metrics", "bad").await.status != StatusCode::TOO_MANY_REQUESTS {
+        in_time();
+    }
+    server.stop().await;
+}
+
+/// Connections too many have files too: there are so many refusals at a time, and each ends by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_connections_do_not_stay() {
+    let server = TestServer::start_with(|config| {
+        config.limit_header_timeout_s = 3_600;
+        config.limit_loopback = true;
+        config.limit_address_connections = 1;
+        config.limit_address_http_connections = 1;
+    })
+    .await;
+    let said = async |url: &str, request: &str| {
+        let mut socket = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), socket.read_to_end(&mut text)).await;
+        // A socket that is closed with something unread says so by an error.
+        let _ = ended.expect("it is closed");
+        String::from_utf8(text).unwrap()
+    };
+    let idle = async |url: &str| TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+    let _places = (idle(&server.url).await, idle(&server.gateway).await);
+    let stream = "GET /sse/ann HTTP/1.1\r\nhost: x\r\n\r\n";
+    let refused = said(&server.gateway, stream).await;
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("connection: close"), "{refused}");
+    assert_eq!(said(&server.gateway, "").await, "", "one that asks nothing is closed too");
+    assert!(said(&server.url, "").await.starts_with("HTTP/1.1 503 "));
+    let limits = &server.app.limits;
+    let held: Vec<_> =
+        std::iter::from_fn(|| limits.refuse()).chain(std::iter::from_fn(|| limits.refuse_at_gateway())).collect();
+    assert!((2..=128).contains(&held.len()), "{}", held.len());
+    assert_eq!((said(&server.url, "").await, said(&server.gateway, stream).await), (String::new(), String::new()));
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_idle_connections_end_and_do_not_take_all_places() {
     let server = TestServer::start_with(|config| {

@@ -4,10 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use url::Url;
+use evs_client::Config;
 
 use crate::exit::{ExitStatus, Failure};
-use crate::settings::{Origin, Profile, Settings};
+use crate::settings::{ConfigFile, Origin, Profile, Settings};
 
 /// Whose token it will be.
 pub(super) struct Context {
@@ -25,15 +25,14 @@ impl Context {
         let (name, profile) = match &settings.context {
             Some(context) => (context.value.clone(), settings.file.contexts.get(&context.value)),
             None => {
-                let url = Url::parse(&server.value).map_err(|error| Failure::usage(format!("the server: {error}")))?;
+                let url = Config::new(&server.value)?.server_url;
                 let name = url.host_str().unwrap_or("default").to_owned();
                 let profile = settings.file.contexts.get(&name);
                 (name, profile)
             }
         };
-        let same = |other: &str| Url::parse(other).ok() == Url::parse(&server.value).ok();
         match profile.and_then(|profile| profile.server.as_deref()) {
-            Some(other) if !same(other) => {
+            Some(other) if !Config::is_same_server(other, &server.value) => {
                 let hint =
                     format!("`evs context add NAME --server {}` makes one for it, -c NAME names it", server.value);
                 let said = format!("the context {name} is of {other}, not of {}", server.value);
@@ -80,15 +79,39 @@ pub(super) fn forget(settings: &Settings) -> Result<String, Failure> {
     let profile = file.contexts.get_mut(name).ok_or_else(nothing)?;
     let path = profile.token_file.take().ok_or_else(nothing)?;
     file.write(&settings.path)?;
-    if path != path_of(settings, name) {
-        return Ok(format!("context {name} has no token any more; {} is not ours and stays", path.display()));
+    match remove(settings, &file, name, &path)? {
+        true => Ok(format!("the token of context {name} is removed")),
+        false => Ok(format!("context {name} has no token any more; {} is not ours and stays", path.display())),
     }
-    match fs::remove_file(&path) {
+}
+
+/// Removes the file that a context had its token in, unless it is not one of ours or `file` still names it. Answers
+/// whether it is gone.
+pub(in crate::commands) fn remove(
+    settings: &Settings,
+    file: &ConfigFile,
+    context: &str,
+    path: &Path,
+) -> Result<bool, Failure> {
+    let mut others = file.contexts.values().chain([&file.defaults]).filter_map(|it| it.token_file.as_deref());
+    if !is_same_file(path, &path_of(settings, context)) || others.any(|other| is_same_file(path, other)) {
+        return Ok(false);
+    }
+    match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::new(ExitStatus::Failure, format!("cannot remove {}: {error}", path.display())))
         }
-        _ => Ok(format!("the token of context {name} is removed")),
+        _ => Ok(true),
     }
+}
+
+/// By what the folders are and not by how they are written: a link, or `..`, leads to the same file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+        folder.zip(path.file_name()).map(|(folder, name)| folder.join(name))
+    };
+    one == other || real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 fn path_of(settings: &Settings, context: &str) -> PathBuf {
@@ -121,7 +144,9 @@ fn write(path: &Path, token: &str) -> std::io::Result<()> {
         open.mode(0o600);
     }
     make.recursive(true).create(folder)?;
-    let new = path.with_added_extension("new");
+    // No context's file begins with a dot.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let new = folder.join(format!(".{name}.new"));
     match fs::remove_file(&new) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}

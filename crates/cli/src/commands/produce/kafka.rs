@@ -76,9 +76,20 @@ pub(super) enum Acks {
     Nobody,
 }
 
+impl Acks {
+    fn value(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Leader => "1",
+            Self::Nobody => "0",
+        }
+    }
+}
+
 /// Names that librdkafka has for the same.
 const OF_COMPRESSION: [&str; 2] = ["compression.type", "compression.codec"];
 const OF_ACKS: [&str; 2] = ["acks", "request.required.acks"];
+const OF_IN_FLIGHT: [&str; 2] = ["max.in.flight.requests.per.connection", "max.in.flight"];
 
 /// The properties of flags, then those of `-X`, which go before what is not said by a flag.
 pub(super) fn properties(
@@ -86,32 +97,44 @@ pub(super) fn properties(
     acks: Option<Acks>,
     more: &[String],
 ) -> Result<Vec<(String, String)>, Failure> {
-    let mut properties = vec![("compression.type", compression.unwrap_or(Compression::Lz4).name())];
-    match acks.unwrap_or(Acks::All) {
-        Acks::All => properties.extend([("acks", "all"), ("enable.idempotence", "true")]),
-        // Without idempotence a repeated batch overtakes the next one, unless there is no next one.
-        Acks::Leader => properties.extend([("acks", "1"), ("max.in.flight.requests.per.connection", "1")]),
-        Acks::Nobody => properties.extend([("acks", "0"), ("max.in.flight.requests.per.connection", "1")]),
-    }
-    let mut properties: Vec<_> =
-        properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut said = Vec::with_capacity(more.len());
     for property in more {
         let (name, value) = property.split_once('=').ok_or_else(|| {
             Failure::usage(format!("-X {property:?} is not NAME=VALUE")).hint("for example -X linger.ms=50")
         })?;
-        let said = [(compression.is_some(), OF_COMPRESSION, "--compression"), (acks.is_some(), OF_ACKS, "--acks")];
-        for (given, names, flag) in said {
+        let flags = [(compression.is_some(), OF_COMPRESSION, "--compression"), (acks.is_some(), OF_ACKS, "--acks")];
+        for (given, names, flag) in flags {
             if given && names.contains(&name) {
                 return Err(Failure::usage(format!("{flag} and -X {name} say the same; give one of them")));
             }
         }
-        // What the user says of the record's safety is all of it.
-        if OF_ACKS.contains(&name) && !matches!(value, "all" | "-1") {
-            properties.retain(|(name, _)| name != "enable.idempotence");
+        for names in [OF_COMPRESSION, OF_ACKS, OF_IN_FLIGHT] {
+            let other = |(said, _): &(&str, &str)| names.contains(said) && names.contains(&name);
+            if let Some((other, _)) = said.iter().find(|said| other(said)) {
+                return Err(Failure::usage(format!("-X {other} and -X {name} say the same; give one of them")));
+            }
         }
-        properties.push((name.to_owned(), value.to_owned()));
+        said.push((name, value));
     }
-    Ok(properties)
+    let value_of = |names: &[&str]| said.iter().find(|(name, _)| names.contains(name)).map(|(_, value)| *value);
+    // A default beside what -X says under the property's other name would leave it to chance which of them counts.
+    let mut properties = Vec::new();
+    if value_of(&OF_COMPRESSION).is_none() {
+        properties.push(("compression.type", compression.unwrap_or(Compression::Lz4).name()));
+    }
+    let acks_said = value_of(&OF_ACKS);
+    if acks_said.is_none() {
+        properties.push(("acks", acks.unwrap_or(Acks::All).value()));
+    }
+    if matches!(acks_said.unwrap_or(acks.unwrap_or(Acks::All).value()), "all" | "-1") {
+        properties.push(("enable.idempotence", "true"));
+    } else if value_of(&OF_IN_FLIGHT).is_none() {
+        // Without idempotence a repeated batch overtakes the next one, unless there is no next one.
+        properties.push((OF_IN_FLIGHT[0], "1"));
+    }
+    properties.retain(|(name, _)| value_of(&[*name]).is_none());
+    properties.extend(said);
+    Ok(properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
 /// `name: value`.
@@ -279,8 +302,28 @@ mod tests {
             all(Some(Compression::Gzip), Some(Acks::Leader), &["linger.ms=50"]).unwrap(),
             "compression.type=gzip acks=1 max.in.flight.requests.per.connection=1 linger.ms=50"
         );
-        assert!(all(None, None, &["compression.codec=zstd"]).unwrap().ends_with("compression.codec=zstd"));
-        assert_eq!(all(None, None, &["acks=1"]).unwrap(), "compression.type=lz4 acks=all acks=1");
+        // By whatever name: one value each, and what `--acks` of that value sets.
+        assert_eq!(
+            all(None, None, &["compression.codec=zstd"]).unwrap(),
+            "acks=all enable.idempotence=true compression.codec=zstd"
+        );
+        for acks in ["acks=1", "request.required.acks=0"] {
+            let told = all(None, None, &[acks]).unwrap();
+            assert_eq!(told, format!("compression.type=lz4 max.in.flight.requests.per.connection=1 {acks}"));
+        }
+        assert_eq!(
+            all(None, None, &["request.required.acks=-1"]).unwrap(),
+            "compression.type=lz4 enable.idempotence=true request.required.acks=-1"
+        );
+        assert_eq!(
+            all(None, None, &["acks=1", "max.in.flight=5"]).unwrap(),
+            "compression.type=lz4 acks=1 max.in.flight=5"
+        );
+        assert_eq!(
+            all(None, None, &["enable.idempotence=false"]).unwrap(),
+            "compression.type=lz4 acks=all enable.idempotence=false"
+        );
+        assert!(all(None, None, &["acks=1", "request.required.acks=all"]).unwrap_err().contains("say the same"));
         for (compression, acks, property) in [
             (Some(Compression::None), None, "compression.type=lz4"),
             (Some(Compression::None), None, "compression.codec=lz4"),

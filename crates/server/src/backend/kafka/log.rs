@@ -83,27 +83,17 @@ impl EventLog for KafkaLog {
         events_max: usize,
         bytes_max: usize,
     ) -> PortResult<LogRead> {
-        self.ask(move |shared, reader| {
-            let (low, high) = range(reader, &shared.topic, partition)?;
-            let mut events = Vec::new();
-            let mut bytes = 0;
-            // The record that would be too much is read again by the next call.
-            let mut cut = None;
-            let next = scan(reader, &shared.topic, partition, from.0.max(low), high, |message| {
-                // What cannot be read was put aside by the matcher that came by.
-                let Ok(mut logged) = record::read(message) else { return true };
-                logged.headers = record::headers(message);
-                bytes += logged.event.bytes().len();
-                if !events.is_empty() && bytes > bytes_max {
-                    cut = Some(message.offset().max(0).unsigned_abs());
-                    return false;
-                }
-                events.push(logged);
-                events.len() < events_max
-            })?;
-            Ok(LogRead { events, next: Offset(cut.unwrap_or(next)), low: Offset(low) })
-        })
-        .await
+        self.page(partition, from, events_max, bytes_max, false).await
+    }
+
+    async fn read_with_headers(
+        &self,
+        partition: Partition,
+        from: Offset,
+        events_max: usize,
+        bytes_max: usize,
+    ) -> PortResult<LogRead> {
+        self.page(partition, from, events_max, bytes_max, true).await
     }
 
     async fn offset_at(&self, partition: Partition, time_ms: i64) -> PortResult<Offset> {
@@ -154,5 +144,40 @@ impl EventLog for KafkaLog {
         let gone: Vec<String> = there.filter(|id| ids.is_empty() || ids.contains(id)).collect();
         self.remove_letters(&gone).await?;
         Ok(gone.len() as u64)
+    }
+}
+
+impl KafkaLog {
+    async fn page(
+        &self,
+        partition: Partition,
+        from: Offset,
+        events_max: usize,
+        bytes_max: usize,
+        with_headers: bool,
+    ) -> PortResult<LogRead> {
+        self.ask(move |shared, reader| {
+            let (low, high) = range(reader, &shared.topic, partition)?;
+            let mut events = Vec::new();
+            let mut bytes = 0;
+            // The record that would be too much is read again by the next call.
+            let mut cut = None;
+            let next = scan(reader, &shared.topic, partition, from.0.max(low), high, |message| {
+                // What cannot be read was put aside by the matcher that came by.
+                let Ok(mut logged) = record::read(message) else { return true };
+                bytes += logged.event.bytes().len();
+                if !events.is_empty() && bytes > bytes_max {
+                    cut = Some(message.offset().max(0).unsigned_abs());
+                    return false;
+                }
+                if with_headers {
+                    logged.headers = record::headers(message);
+                }
+                events.push(logged);
+                events.len() < events_max
+            })?;
+            Ok(LogRead { events, next: Offset(cut.unwrap_or(next)), low: Offset(low) })
+        })
+        .await
     }
 }

@@ -49,7 +49,7 @@ impl Dispatcher {
             self.end(connection, &mut state, end, now_ms);
             return false;
         }
-        if state.subject.as_ref().is_some_and(|subject| self.auth.is_revoked(subject)) {
+        if state.subject.as_ref().is_some_and(|subject| self.app.auth.is_revoked(subject)) {
             connection.close(&mut state, CloseCode::Unauthorized, now_ms);
             return false;
         }

@@ -16,6 +16,8 @@ const READ_BYTES: usize = 1024 * 1024;
 pub(in crate::http) struct LogScan {
     app: App,
     tracks: Vec<Track>,
+    /// Whether headers are shown, and so read.
+    headers: bool,
 }
 
 #[derive(Debug)]
@@ -40,14 +42,14 @@ impl LogScan {
             };
             tracks.push(Track::new(range, from));
         }
-        Ok(Self { app: app.clone(), tracks })
+        Ok(Self { app: app.clone(), tracks, headers: false })
     }
 
     /// The newest `count` of each partition.
     pub(in crate::http) async fn newest(app: &App, count: u64) -> PortResult<Self> {
         let ranges = app.log.partitions().await?;
         let track = |range: PartitionRange| Track::new(range, Offset(range.high.0.saturating_sub(count)));
-        Ok(Self { app: app.clone(), tracks: ranges.into_iter().map(track).collect() })
+        Ok(Self { app: app.clone(), tracks: ranges.into_iter().map(track).collect(), headers: false })
     }
 
     /// From these places on. Partitions without a place: none of their events if `only`, else all.
@@ -58,13 +60,18 @@ impl LogScan {
             None if only => None,
             None => Some(Track::new(range, range.low)),
         };
-        Ok(Self { app: app.clone(), tracks: ranges.filter_map(track).collect() })
+        Ok(Self { app: app.clone(), tracks: ranges.filter_map(track).collect(), headers: false })
+    }
+
+    /// With what producers put beside the events.
+    pub(super) fn with_headers(self) -> Self {
+        Self { headers: true, ..self }
     }
 
     /// The oldest of what the partitions have next; `None` at the end.
     pub(in crate::http) async fn next(&mut self) -> PortResult<Option<(Partition, LoggedEvent)>> {
         for track in &mut self.tracks {
-            track.fill(&self.app).await?;
+            track.fill(&self.app, self.headers).await?;
         }
         let heads = self.tracks.iter_mut().filter(|track| !track.ahead.is_empty());
         let oldest = heads.min_by_key(|track| track.ahead.front().map(|head| head.time_ms));
@@ -127,9 +134,13 @@ impl Track {
         Self { partition: range.partition, next: from, read_to: from, end: range.high, ahead: VecDeque::new() }
     }
 
-    async fn fill(&mut self, app: &App) -> PortResult<()> {
+    async fn fill(&mut self, app: &App, headers: bool) -> PortResult<()> {
         while self.ahead.is_empty() && self.read_to < self.end {
-            let read = app.log.read(self.partition, self.read_to, READ_EVENTS, READ_BYTES).await?;
+            let (log, partition, from) = (&app.log, self.partition, self.read_to);
+            let read = match headers {
+                true => log.read_with_headers(partition, from, READ_EVENTS, READ_BYTES).await?,
+                false => log.read(partition, from, READ_EVENTS, READ_BYTES).await?,
+            };
             let end = self.end;
             self.ahead.extend(read.events.into_iter().filter(|logged| logged.offset < end));
             // Without progress there is nothing up to the end, such as behind the last event of a log with holes.

@@ -80,6 +80,7 @@ async fn open(
         (None, Some(since_ms)) => LogScan::since(&api.app, since_ms).await?,
         (None, None) => LogScan::newest(&api.app, 0).await?,
     };
+    let scan = scan.with_headers();
     let follower = Follower { app: api.app.clone(), scan, condition, caught_up: false, _place: place };
     let events = stream::unfold(follower, async |mut follower| Some((follower.next().await, follower)));
     Ok(sse::answer(&api.app.shutdown, events))
