@@ -1,6 +1,6 @@
 //! Finds the filters that match an event, at a cost that follows the matches and not the filters.
 //!
-//! A filter becomes a *formula* in negation normal form ([`formula`]). A *cover* of it ([`cover`]) names the *keys*
+//! A filter becomes a *formula* in negation normal form ([`formula`]). A *cover* of it ([`cover`], chosen by [`plan`]) names the *keys*
 //! under which it is found: a value, a prefix, an interval, or a pair of them. Filters of one key lie in *clusters*,
 //! one for each *layout* of columns ([`chunk`]): an *order* by a bound, so that a binary search finds those an event
 //! satisfies; a second bound and *gates* ([`gates`]), compared without branches; and *code* ([`program`]) for what is
@@ -26,6 +26,7 @@ mod order;
 mod paged;
 mod pipeline;
 mod places;
+mod plan;
 mod pool;
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a prefetch; see there why it is sound"))]
 mod prefetch;

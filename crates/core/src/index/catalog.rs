@@ -7,10 +7,11 @@ use smallvec::SmallVec;
 
 use super::bound;
 use super::clusters::Clusters;
-use super::cover::{ALONE_COMPARED_MAX, Atom, Domain, Estimate, Frequencies};
+use super::cover::{Atom, Domain, Estimate, Frequencies};
 use super::fields::{Field, Fields};
 use super::formula::Scalar;
 use super::gates::{Admitted, Gates, Words};
+use super::plan::ALONE_COMPARED_MAX;
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
