@@ -1,5 +1,7 @@
 //! Reads requests into types, and says exactly what could not be read and where.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -12,6 +14,10 @@ use super::problem::{ApiError, ApiResult};
 
 /// Body of a request that is no batch: a filter with its largest lists is far below.
 const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What is read of a body that is too large, so that its sender gets to read the answer, and for how long.
+const LEFT_BYTES_MAX: usize = 16 * 1024 * 1024;
+const LEFT_TIME: Duration = Duration::from_secs(1);
 
 /// A JSON body. The content type must say so: a form or plain text could come from any web page without asking.
 #[derive(Debug)]
@@ -96,13 +102,24 @@ fn is_json(given: &str, accepted: &[&str]) -> bool {
 ///
 /// # Errors
 /// 413 past `bytes_max`; 400 if it ends early.
-pub async fn read_body(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
-    match Limited::new(body, bytes_max).collect().await {
+pub async fn read_body(mut body: Body, bytes_max: usize) -> ApiResult<Bytes> {
+    match Limited::new(&mut body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
+            // Who is cut off while it sends sees a broken connection, and not why.
+            let _ = tokio::time::timeout(LEFT_TIME, leave_out(&mut body)).await;
             Err(ApiError::too_large("body_too_large", format!("the body has more than the {bytes_max} bytes allowed")))
         }
         Err(_) => Err(ApiError::bad_request("body_incomplete", "the body ended before all of it had come")),
+    }
+}
+
+/// Reads what is left of a body, within a bound, for nothing.
+async fn leave_out(body: &mut Body) {
+    let mut bytes = 0;
+    while bytes < LEFT_BYTES_MAX {
+        let Some(Ok(frame)) = body.frame().await else { return };
+        bytes += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 
