@@ -72,6 +72,14 @@ impl Progress {
         self.any_next = false;
         self.gap_announced = matches!(welcome.resumed, Resumed::Gap | Resumed::NewEpoch);
         let before_next = welcome.next.saturating_sub(1);
+        if self.epoch.as_deref() != Some(&welcome.epoch)
+            && let Some(cursor) = self.cursor()
+        {
+            // How far it came in the epoch that ends: a queue that is rolled back twice to one image has that epoch's
+            // acks again, and a cursor that fell behind them would read as a gap.
+            let parsed = cursor.parse().ok();
+            self.checkpoint = Some((cursor, parsed));
+        }
         if let Some(cursor) = &welcome.cursor
             && (self.checkpoint.is_none() || self.epoch.as_deref() != Some(&welcome.epoch))
         {
@@ -356,7 +364,8 @@ mod tests {
         assert_eq!((now.seq, now.seen.len()), (Seq(1), 1));
         progress.welcome(&welcome("00000000000000bb", 1, Resumed::NewEpoch));
         progress.event(&event(1));
-        assert_eq!(progress.cursor(), Some(cursor(0xaa, 0)));
+        // It has no checkpoint of the new epoch yet; of the old one it knows as much as before.
+        assert_eq!(progress.cursor().unwrap().parse::<Cursor>().unwrap(), now);
         progress.checkpoint(1, &cursor(0xbb, 1));
         progress.event(&event(2));
         assert_eq!(progress.cursor().unwrap().parse::<Cursor>().unwrap().seq, Seq(2));
