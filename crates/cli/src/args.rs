@@ -29,7 +29,7 @@ More examples: evs cheat";
 
 /// Produce events, see what each subscriber gets, manage filters.
 #[derive(Debug, Parser)]
-#[command(name = "evs", version, styles = STYLES, after_help = EXAMPLES, infer_long_args = true, max_term_width = 100)]
+#[command(name = "evs", version, styles = STYLES, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
