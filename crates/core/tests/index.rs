@@ -63,7 +63,7 @@ proptest! {
                     // Beside others, and in any place among them.
                     events.push(event);
                     let mut all = Vec::new();
-                    snapshot.matches_each(&events, &mut pipeline, &mut out, |found| {
+                    snapshot.matches_each(&events, &mut pipeline, &mut out, |_, found| {
                         all.push(found.to_vec());
                         if all.len() == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                     });

@@ -217,7 +217,7 @@ fn measure(options: &Options, workload: Workload, size: usize) {
     let sorted = by_event
         * options.per_event(batches.len(), |at| {
             let batch = batches[at].iter().map(|sample| &sample.event);
-            snapshot.matches_each(batch, &mut pipeline, &mut out, |found| {
+            snapshot.matches_each(batch, &mut pipeline, &mut out, |_, found| {
                 black_box(found);
                 ControlFlow::Continue(())
             });

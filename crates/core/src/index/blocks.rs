@@ -108,8 +108,7 @@ impl Blocks {
     /// Sets a block; places up to it that are new are empty.
     pub(super) fn set(&mut self, at: usize, block: Block) {
         self.block_bytes += block.bytes();
-        let is_noted = !self.replicas.is_empty();
-        let noted = is_noted.then(|| block.clone());
+        let noted = (!self.replicas.is_empty()).then(|| block.clone());
         self.block_bytes -= put(&mut self.own, at, block).bytes();
         let Some(block) = noted else { return };
         // Numbers of blocks are words of blocks, so they fit.

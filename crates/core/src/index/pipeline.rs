@@ -28,17 +28,17 @@ impl Pipeline {
 }
 
 impl Snapshot {
-    /// [`matches`](Self::matches) of each event, in their order, until `each` breaks.
+    /// [`matches`](Self::matches) of each event with its place in `events`, in their order, until `each` breaks.
     pub fn matches_each<'a>(
         &self,
         events: impl IntoIterator<Item = &'a Event>,
         pipeline: &mut Pipeline,
         out: &mut Vec<Match>,
-        mut each: impl FnMut(&[Match]) -> ControlFlow<()>,
+        mut each: impl FnMut(usize, &[Match]) -> ControlFlow<()>,
     ) {
-        self.each_read(events, pipeline, |event, scratch| {
+        self.each_read(events, pipeline, |place, event, scratch| {
             self.collect(event, scratch, out);
-            each(out)
+            each(place, out)
         });
     }
 
@@ -49,9 +49,7 @@ impl Snapshot {
         pipeline: &mut Pipeline,
         mut each: impl FnMut(usize, &[u32]),
     ) {
-        let mut places = 0..;
-        self.each_read(events, pipeline, |event, scratch| {
-            let place = places.next().unwrap_or_default();
+        self.each_read(events, pipeline, |place, event, scratch| {
             self.visit(event, scratch, |run| each(place, run));
             ControlFlow::Continue(())
         });
@@ -62,20 +60,20 @@ impl Snapshot {
         &self,
         events: impl IntoIterator<Item = &'a Event>,
         Pipeline([one, other]): &mut Pipeline,
-        mut each: impl FnMut(&'a Event, &mut Scratch) -> ControlFlow<()>,
+        mut each: impl FnMut(usize, &'a Event, &mut Scratch) -> ControlFlow<()>,
     ) {
         let (mut now, mut ahead) = (one, other);
-        let mut events = events.into_iter();
+        let mut events = events.into_iter().enumerate();
         let mut next = events.next();
-        if let Some(event) = next {
+        if let Some((_, event)) = next {
             self.read(event, now);
         }
-        while let Some(event) = next {
+        while let Some((place, event)) = next {
             next = events.next();
-            if let Some(event) = next {
+            if let Some((_, event)) = next {
                 self.read(event, ahead);
             }
-            if each(event, now).is_break() {
+            if each(place, event, now).is_break() {
                 return;
             }
             std::mem::swap(&mut now, &mut ahead);

@@ -348,11 +348,10 @@ impl Task {
         self.hits.clear();
         let before = (self.pipeline.candidates(), self.pipeline.matches());
         let (mut cut, mut spans) = (None, Vec::new());
-        let mut logged_events = events.iter().enumerate();
         let all = events.iter().map(|logged| &logged.event);
         let (sampler, hits, chains) = (&mut self.sampler, &mut self.hits, &self.chains);
-        snapshot.matches_each(all, &mut self.pipeline, &mut self.matches, |matches| {
-            let Some((number, logged)) = logged_events.next() else { return ControlFlow::Break(()) };
+        snapshot.matches_each(all, &mut self.pipeline, &mut self.matches, |number, matches| {
+            let logged = &events[number];
             sampler.see(&logged.event);
             if matches.is_empty() {
                 return ControlFlow::Continue(());

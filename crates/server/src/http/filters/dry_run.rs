@@ -8,6 +8,7 @@ use axum::extract::State;
 use evs_api::error::Problem;
 use evs_api::filters::{Sample, TestRequest, TestResponse};
 use evs_core::Filter;
+use evs_core::filter::eval;
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -71,10 +72,11 @@ async fn run(mut scan: LogScan, filter: &Filter, seen: &Condition, wanted: usize
             continue;
         }
         scanned += 1;
-        unseen.look(&logged.event);
+        let value = logged.event.value();
+        unseen.look(&value);
         let (first_ms, _) = times.unwrap_or((logged.time_ms, 0));
         times = Some((first_ms, logged.time_ms));
-        if filter.matches(&logged.event) {
+        if eval(&condition, &value).is_true() {
             matched += 1;
             if samples.len() == wanted {
                 samples.pop_front();

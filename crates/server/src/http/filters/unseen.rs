@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use evs_core::Event;
 use evs_core::filter::ast::{Expr, Path, Term};
 use evs_core::filter::eval;
+use serde_json::Value;
 
-/// What no event had so far. An event costs something only while there is such a field.
+/// What no event had so far.
 #[derive(Debug)]
 pub(super) struct Unseen(Vec<(Path, Expr)>);
 
@@ -17,11 +17,8 @@ impl Unseen {
         Self(paths.into_iter().map(|path| (path.clone(), Expr::Has(path.clone()))).collect())
     }
 
-    pub(super) fn look(&mut self, event: &Event) {
-        if !self.0.is_empty() {
-            let value = event.value();
-            self.0.retain(|(_, has)| !eval(has, &value).is_true());
-        }
+    pub(super) fn look(&mut self, event: &Value) {
+        self.0.retain(|(_, has)| !eval(has, event).is_true());
     }
 
     /// A sentence, if there is one to say.
