@@ -39,7 +39,8 @@ pub struct Filter {
     /// RFC 3339, UTC.
     pub created_at: String,
     pub updated_at: String,
-    /// Rates and counts since the server started; absent where no matcher has reported.
+    /// Rates and counts since the matchers started. Where they are other processes than the API, it is absent until they
+    /// have told it, some seconds after a filter was first looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<FilterActivity>,
 }
@@ -70,6 +71,7 @@ pub enum FilterStatus {
     Active,
 }
 
+/// How often a filter matched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FilterActivity {
     pub matched_total: u64,
@@ -77,6 +79,18 @@ pub struct FilterActivity {
     /// Milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_match_ms: Option<i64>,
+}
+
+impl FilterActivity {
+    /// What two matchers have counted, together.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self {
+            matched_total: self.matched_total + other.matched_total,
+            matched_per_s: self.matched_per_s + other.matched_per_s,
+            last_match_ms: self.last_match_ms.max(other.last_match_ms),
+        }
+    }
 }
 
 /// Body of `POST /filters/test`: a dry run on recent traffic, nothing is stored.

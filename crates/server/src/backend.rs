@@ -5,6 +5,7 @@ pub mod kafka;
 pub mod memory;
 #[cfg(feature = "distributed")]
 pub mod postgres;
+mod put;
 #[cfg(feature = "distributed")]
 pub mod redis;
 pub mod sqlite;

@@ -1,5 +1,5 @@
-//! What a process tells the others through the filter store: that it lives, how it is, and what it has counted. The
-//! matcher reports besides, since filters become active by what it has applied.
+//! What a process tells the others through the filter store: that it lives, how it is, what it has counted, and which
+//! filters it is asked about. The matcher reports besides, since filters become active by what it has applied.
 
 mod elsewhere;
 mod presence;
@@ -84,14 +84,18 @@ pub async fn run(app: App) {
     }
 }
 
-/// Reports this process; answers the reports of all.
+/// Reports this process; answers the reports that were there before.
 async fn report(app: &App, rates: &Rates) -> PortResult<Vec<InstanceReport>> {
     let roles = [Role::Api, Role::Gateway].into_iter().filter(|role| app.config.runs(*role));
     let problem = app.readers.health().into_iter().find_map(|(shard, health)| {
         health.err().map(|problem| format!("the delivery log of shard {shard} cannot be followed: {problem}"))
     });
+    let reports = app.filters.reports().await?;
+    let id = format!("{}{BESIDE}", app.instance);
+    app.activity.hear(reports.iter().filter(|report| report.id != id));
+    let (asked, counted) = app.activity.report(app.config.runs(Role::Matcher), app.clock.now_ms());
     let report = InstanceReport {
-        id: format!("{}{BESIDE}", app.instance),
+        id,
         roles: roles.map(|role| role.name().to_owned()).collect(),
         // What it can answer from; it applies no filters itself.
         filter_version: app.filters.version().await?.0,
@@ -101,12 +105,11 @@ async fn report(app: &App, rates: &Rates) -> PortResult<Vec<InstanceReport>> {
         counts: counts(app, rates),
         assignment: Assignment::default(),
         log: app.oplog.recent(),
+        asked,
+        counted,
         age_s: 0.0,
     };
     app.filters.report(report).await?;
-    let reports = app.filters.reports().await?;
-    app.activity
-        .note_elsewhere(reports.iter().map(|report| report.counts.index.unindexable_filters).max().unwrap_or_default());
     Ok(reports)
 }
 

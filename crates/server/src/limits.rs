@@ -126,7 +126,15 @@ impl Limits {
         let of_gateway = |each_max| files::share(each_max, gateway, wanted.1);
         let of_address = of_gateway(config.address_connections_max);
         let of_subject = of_gateway(config.subject_connections_max);
-        if (http, gateway) != wanted {
+        let usual = Config::default();
+        if (http, gateway) != wanted && wanted == (usual.limit_http_connections, usual.connections_max) {
+            tracing::info!(
+                files,
+                http_connections = http,
+                connections = gateway,
+                "connections are limited by the open files that a process may have; ulimit -n raises it"
+            );
+        } else if (http, gateway) != wanted {
             tracing::warn!(
                 files,
                 limit_http_connections = http,

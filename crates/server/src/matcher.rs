@@ -1,9 +1,10 @@
 //! The matcher: follows the event log, finds the filters of each event, writes deliveries to the delivery log.
 //!
 //! One loop owns the log's consumer; each assigned partition has a [`partition`] task that claims it, matches its
-//! batches and appends them; [`sync`] keeps the match index equal to the filter store, and [`observe`] shows it what
-//! events are like.
+//! batches and appends them; [`sync`] keeps the match index equal to the filter store, [`observe`] shows it what events
+//! are like, and [`activity`] is what was counted.
 
+mod activity;
 mod observe;
 mod partition;
 mod sync;
@@ -20,8 +21,9 @@ use crate::ports::event_log::{Committed, LogBatch, LogSignal};
 use crate::retry::Backoff;
 use evs_core::index::IndexReader;
 
+pub use activity::Activity;
 use observe::Sampler;
-pub use sync::{Activity, raise};
+pub use sync::raise;
 
 /// Batches that wait for a partition's task: one while the one before is being appended.
 const BATCHES_WAITING_MAX: usize = 2;
@@ -42,7 +44,6 @@ struct Shared {
     index: IndexReader,
     /// The filter version that the index has published.
     applied: watch::Receiver<u64>,
-    activity: Activity,
     sampler: Sampler,
     commands: mpsc::Sender<Command>,
 }
@@ -54,14 +55,14 @@ struct Running {
 }
 
 /// Runs until the process stops; the batch in hand is finished.
-pub async fn run(app: App, activity: Activity) {
+pub async fn run(app: App) {
     let (commands, mut asked) = mpsc::channel(64);
     let (sampler, sampled) = observe::channel();
-    let (index, applied) = match sync::start(&app, activity.clone(), sampled).await {
+    let (index, applied) = match sync::start(&app, sampled).await {
         Some(started) => started,
         None => return,
     };
-    let shared = Shared { app: app.clone(), index, applied, activity, sampler, commands };
+    let shared = Shared { app: app.clone(), index, applied, sampler, commands };
     let mut backoff = Backoff::default();
     while !app.shutdown.is_cancelled() {
         match app.log.consumer(&app.instance).await {
@@ -116,7 +117,7 @@ async fn follow(
                 }
                 Ok(LogSignal::Rebalanced) => {
                     let now_ms = shared.app.clock.now_ms();
-                    shared.activity.note_rebalance(now_ms);
+                    shared.app.activity.note_rebalance(now_ms);
                     shared.app.metrics.rebalances.inc();
                     shared.app.metrics.last_rebalance.set(now_ms / 1000);
                     Ok(())
@@ -150,7 +151,7 @@ async fn follow(
 /// Tells which partitions are worked on.
 fn hold(shared: &Shared, running: &HashMap<Partition, Running>) {
     shared.app.metrics.partitions.set(running.len() as i64);
-    shared.activity.hold(running.keys().copied());
+    shared.app.activity.hold(running.keys().copied());
 }
 
 /// Gives the batch to its task. While the task is busy its commands are obeyed, or both would wait for each other.

@@ -111,10 +111,10 @@ impl Server {
                     roles.spawn(async move { ("api", http::serve(app, listener, router).await) });
                 }
                 Role::Matcher => {
-                    let (router, activity) = (http::health::router(app.clone()), app.activity.clone());
+                    let router = http::health::router(app.clone());
                     let (of_matcher, of_keeper) = (app.clone(), app.clone());
                     roles.spawn(async move {
-                        matcher::run(of_matcher, activity).await;
+                        matcher::run(of_matcher).await;
                         ("matcher", Ok(()))
                     });
                     roles.spawn(async move {

@@ -1,7 +1,7 @@
 //! What matching costs, beside a plain scan, the a-tree crate and a copy of the matches, all in one run.
 //!
 //! `cargo bench -p evs-core --bench matching -- [--sizes 10000,1000000] [--workloads broad,entity] [--scan-max 100000]
-//! [--atree-max 10000] [--repeats 7] [--events 2000] [--observe 8192]`
+//! [--atree-max 10000] [--repeats 7] [--events 2000] [--observe 8192] [--changes 50000]`
 
 mod peers;
 mod workloads;
@@ -37,6 +37,7 @@ struct Options {
     repeat: Duration,
     events: usize,
     observe: usize,
+    changes: usize,
 }
 
 impl Options {
@@ -58,6 +59,7 @@ impl Options {
             repeat: Duration::from_millis(number("--repeat-ms", 150) as u64),
             events: number("--events", EVENTS),
             observe: number("--observe", 0),
+            changes: number("--changes", 50_000),
         }
     }
 
@@ -236,7 +238,9 @@ fn measure(options: &Options, workload: Workload, size: usize) {
         f64::NAN
     };
     let bytes = index.stats().memory_bytes / size;
-    let (inserts, deletes) = change(&mut index, &mut generator, size);
+    // Readers move on: one that stayed would cost the next publications a copy of their lists.
+    drop((reader, snapshot));
+    let (inserts, deletes) = change(&mut index, &mut generator, size, options.changes);
     println!(
         "{size:>9} {matches:>9.1} {candidates:>7.2} {find:>10.0} {json:>10.0} {sorted:>10.0} {:>9.2} {copy:>9.2} \
          {scan:>12.0} {atree:>12.0} {bytes:>7} {resident:>8} {inserts:>8.0} {:>7.0} {deletes:>7.0}",
@@ -272,8 +276,8 @@ fn insert(index: &mut MatchIndex, id: usize, sample: &Sample) {
 }
 
 /// The time of an insert and of a delete, with their share of publication.
-fn change(index: &mut MatchIndex, generator: &mut Generator, size: usize) -> (f64, f64) {
-    let count = size.min(50_000);
+fn change(index: &mut MatchIndex, generator: &mut Generator, size: usize, most: usize) -> (f64, f64) {
+    let count = size.min(most);
     let more: Vec<Sample> = (0..count).map(|_| generator.filter()).collect();
     let start = Clock::start();
     for (n, sample) in more.iter().enumerate() {

@@ -194,6 +194,7 @@ async fn page(api: &Api, subject: &Subject, mut records: Vec<FilterRecord>, limi
     let next = records.last().filter(|_| more).map(|record| record.id.to_string());
     let active = api.activation.version(&api.app).await?;
     let mut items = Vec::with_capacity(records.len());
+    api.app.activity.look_at(records.iter().map(|record| record.id), api.app.clock.now_ms());
     for record in &records {
         items.extend(spec::wire(record, active, subject, &api.app));
     }
@@ -286,6 +287,7 @@ async fn changed(api: &Api, subject: &Subject, record: &FilterRecord, wait: Opti
 }
 
 fn answer(api: &Api, subject: &Subject, record: &FilterRecord, active: FilterVersion) -> ApiResult<Response> {
+    api.app.activity.look_at([record.id].into_iter(), api.app.clock.now_ms());
     let filter = spec::wire(record, active, subject, &api.app).ok_or_else(|| no_such_filter(record.id))?;
     let mut response = JsonAnswer(filter).into_response();
     if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", record.version)) {

@@ -386,7 +386,7 @@ impl Task {
             ControlFlow::Continue(())
         });
         // Under one lock, which the other partitions' tasks share, so not for longer than it takes to count.
-        self.shared.activity.count(&self.hits, now_ms);
+        self.shared.app.activity.count(&self.hits, now_ms);
         self.shared.app.metrics.events_matched.inc_by(matched);
         self.shared.app.metrics.match_candidates.inc_by(self.pipeline.candidates() - before.0);
         self.shared.app.metrics.match_matches.inc_by(self.pipeline.matches() - before.1);

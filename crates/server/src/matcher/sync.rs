@@ -1,19 +1,16 @@
 //! Keeps the match index equal to the filter store, reports what is applied, and lets filters become active.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use evs_api::filters::FilterActivity;
 use evs_api::stats::IndexStats;
 use evs_core::index::{IndexReader, MatchIndex, Target};
-use evs_core::{Event, FilterId, FilterVersion, Partition, Shard};
-use rustc_hash::FxHashMap;
+use evs_core::{Event, FilterVersion, Shard};
 use tokio::sync::{mpsc, watch};
 
 use crate::app::App;
-use crate::ports::filter_store::{Assignment, FilterChange, FilterRecord, InstanceReport, same_history};
+use crate::ports::filter_store::{FilterChange, FilterRecord, InstanceReport, same_history};
 use crate::ports::{PortError, PortResult};
 use crate::retry::Backoff;
 use crate::spec;
@@ -22,110 +19,10 @@ const PAGE: usize = 10_000;
 /// The store is asked this often even if nothing woke us.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Matches per filter, what the index says of itself, and what the log has assigned. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Activity {
-    hits: Arc<Mutex<FxHashMap<u32, Hits>>>,
-    index: Arc<Mutex<IndexStats>>,
-    elsewhere: Arc<AtomicU64>,
-    assignment: Arc<Mutex<Assignment>>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Hits {
-    total: u64,
-    last_match_ms: i64,
-    /// Total and time at the start of the present and the last rate window.
-    window: [(u64, i64); 2],
-}
-
-/// Rates are measured over windows of this length.
-const RATE_WINDOW_MS: i64 = 10_000;
-
-impl Activity {
-    /// Counts the matches of one batch, a filter as often as it matched.
-    pub(super) fn count(&self, matched: &[FilterId], now_ms: i64) {
-        let mut hits = self.lock();
-        for filter in matched {
-            let hits = hits.entry(filter.0).or_insert(Hits { window: [(0, now_ms); 2], ..Hits::default() });
-            if now_ms - hits.window[0].1 >= RATE_WINDOW_MS {
-                hits.window = [(hits.total, now_ms), hits.window[0]];
-            }
-            hits.total += 1;
-            hits.last_match_ms = now_ms;
-        }
-    }
-
-    /// Forgets a filter that is gone.
-    fn forget(&self, filter: FilterId) {
-        self.lock().remove(&filter.0);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<u32, Hits>> {
-        self.hits.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    #[must_use]
-    pub fn of(&self, filter: u32, now_ms: i64) -> FilterActivity {
-        let hits = self.lock().get(&filter).copied().unwrap_or_default();
-        let (total, since_ms) = hits.window[1];
-        let span_s = (now_ms - since_ms).max(1) as f64 / 1000.0;
-        let quiet = hits.total == 0 || now_ms - hits.last_match_ms > 2 * RATE_WINDOW_MS;
-        FilterActivity {
-            matched_total: hits.total,
-            matched_per_s: if quiet { 0.0 } else { (hits.total - total) as f64 / span_s },
-            last_match_ms: (hits.total > 0).then_some(hits.last_match_ms),
-        }
-    }
-
-    /// Filters that only the hard list can hold, here or, where the matchers are other processes, as they last told.
-    #[must_use]
-    pub fn unindexable_filters(&self) -> u64 {
-        self.elsewhere.load(Ordering::Relaxed).max(self.index().unindexable_filters)
-    }
-
-    pub(crate) fn note_elsewhere(&self, unindexable_filters: u64) {
-        self.elsewhere.store(unindexable_filters, Ordering::Relaxed);
-    }
-
-    /// What this matcher has of the event log.
-    #[must_use]
-    pub fn assignment(&self) -> Assignment {
-        self.assigned().clone()
-    }
-
-    /// These partitions are worked on now.
-    pub(super) fn hold(&self, partitions: impl Iterator<Item = Partition>) {
-        let mut partitions: Vec<u32> = partitions.map(|partition| partition.0).collect();
-        partitions.sort_unstable();
-        self.assigned().partitions = partitions;
-    }
-
-    pub(super) fn note_rebalance(&self, now_ms: i64) {
-        let mut assigned = self.assigned();
-        assigned.rebalances += 1;
-        assigned.last_rebalance_ms = Some(now_ms);
-    }
-
-    fn assigned(&self) -> MutexGuard<'_, Assignment> {
-        self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the index said of itself when it last changed.
-    #[must_use]
-    pub fn index(&self) -> IndexStats {
-        *self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Loads every filter, then keeps following. `None`: the process stops before it was done.
-pub(super) async fn start(
-    app: &App,
-    activity: Activity,
-    sampled: mpsc::Receiver<Event>,
-) -> Option<(IndexReader, watch::Receiver<u64>)> {
+pub(super) async fn start(app: &App, sampled: mpsc::Receiver<Event>) -> Option<(IndexReader, watch::Receiver<u64>)> {
     let (index, version) = (MatchIndex::new(), FilterVersion(0));
-    let mut sync = Sync { app: app.clone(), activity, index, version, published: version, observed: 0, raised: 0 };
+    let mut sync = Sync { app: app.clone(), index, version, published: version, observed: 0, raised: 0 };
     let mut backoff = Backoff::default();
     // Never from an empty index because the store was away: wait for it.
     while let Err(error) = sync.pull().await {
@@ -144,7 +41,6 @@ pub(super) async fn start(
 
 pub(super) struct Sync {
     pub(super) app: App,
-    activity: Activity,
     pub(super) index: MatchIndex,
     /// What the index has applied, and what readers have of it.
     pub(super) version: FilterVersion,
@@ -189,7 +85,7 @@ impl Sync {
                 "the filters have a new history; loading them anew"
             );
             self.index.clear();
-            self.activity.lock().clear();
+            self.app.activity.clear();
             self.version = FilterVersion(0);
         }
         while self.version < target {
@@ -200,7 +96,7 @@ impl Sync {
                     FilterChange::Put(record) => self.put(&record),
                     FilterChange::Removed { id, .. } => {
                         self.index.remove(id);
-                        self.activity.forget(id);
+                        self.app.activity.forget(id);
                     }
                 }
             }
@@ -240,13 +136,13 @@ impl Sync {
         metrics.filters_unindexable.set(stats.unindexable_filters as i64);
         metrics.index_memory_bytes.set(stats.memory_bytes as i64);
         metrics.filter_version.set(self.published.0 as i64);
-        *self.activity.index.lock().unwrap_or_else(PoisonError::into_inner) = IndexStats {
+        self.app.activity.note_index(IndexStats {
             filters: stats.filters as u64,
             classes: stats.classes as u64,
             unindexable_filters: stats.unindexable_filters as u64,
             candidates_per_match: metrics.candidates_per_match(),
             memory_bytes: stats.memory_bytes as u64,
-        };
+        });
     }
 
     /// Reports this matcher, and raises every shard's minimum to what all live matchers have applied: from then on
@@ -259,7 +155,7 @@ impl Sync {
             filter_version: self.published.0,
             connections: 0,
             uptime_s: (self.app.clock.now_ms() - self.app.started_ms) as f64 / 1000.0,
-            assignment: self.activity.assignment(),
+            assignment: self.app.activity.assignment(),
             ..InstanceReport::default()
         };
         self.app.filters.report(report).await?;

@@ -1,6 +1,7 @@
 //! Filters, the subscribers that they make, and the version that counts every change.
 
 use async_trait::async_trait;
+use evs_api::filters::FilterActivity;
 use evs_api::stats::{IndexStats, Latency};
 use evs_core::{ConsumerName, FilterId, FilterVersion, Shard, Slot, SubscriberId};
 
@@ -227,6 +228,12 @@ pub struct InstanceReport {
     /// The newest entries of its operator's log, with numbers of their own from 1 on; empty beside a matcher's name.
     #[serde(default)]
     pub log: Vec<evs_api::oplog::LogEntry>,
+    /// Filters whose matches somebody wants to know there.
+    #[serde(default)]
+    pub asked: Vec<u32>,
+    /// What its matcher has counted for filters that others asked for.
+    #[serde(default)]
+    pub counted: Vec<(u32, FilterActivity)>,
     /// Set by the store.
     #[serde(default)]
     pub age_s: f64,

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use evs_api::filters::FilterActivity;
 use evs_api::oplog::LogEntry;
 use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{ConsumerName, FilterId, FilterVersion, Slot, SubscriberId};
 use evs_server::ports::FilterStore;
 use evs_server::ports::filter_store::{
-    Assignment, Counts, FilterChange, FilterDraft, FilterRecord, InstanceReport, PutOutcome, StoreError, same_history,
+    Assignment, Counts, FilterChange, FilterDraft, FilterRecord, InstanceReport, Put, PutOutcome, StoreError,
+    same_history,
 };
 
 /// Every backend is made for so many shards.
@@ -24,6 +26,7 @@ macro_rules! filter_store_contract {
             filters_are_created_with_dense_versions
             put_by_name_is_idempotent
             put_is_all_or_nothing
+            a_batch_is_as_its_drafts_one_by_one
             names_belong_to_one_subscriber
             update_replaces_what_was_expected
             delete_removes_what_was_expected
@@ -115,6 +118,47 @@ pub(crate) async fn put_is_all_or_nothing(store: &dyn FilterStore) {
     let one = store.filters(Some(&subscriber("full")), FilterId(0), 1).await.unwrap().remove(0);
     store.delete(one.id, None).await.unwrap().unwrap();
     put_one(store, draft("full", None, "{}")).await;
+}
+
+pub(crate) async fn a_batch_is_as_its_drafts_one_by_one(store: &dyn FilterStore) {
+    let mut state = 7_u64;
+    let mut below = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let names = [None, Some("x"), Some("y")];
+    let specs = ["{}", r#"{"where":"a == \"\\\"\" || b == 'ü🦀\u0000'"}"#, r#"{"min_amount":1e300}"#];
+    let mut ids = BTreeSet::new();
+    for _ in 0..20 {
+        let picks: Vec<_> = (0..=below(12)).map(|_| (below(4), names[below(3)], specs[below(3)])).collect();
+        let drafts = |twin: &str| -> Vec<FilterDraft> {
+            picks.iter().map(|(who, name, spec)| draft(&format!("{twin}{who}"), *name, spec)).collect()
+        };
+        let before = store.version().await.unwrap().0;
+        let batch = store.put(drafts("batch-")).await.unwrap();
+        let between = store.version().await.unwrap().0;
+        let mut alone = Vec::new();
+        for draft in drafts("alone-") {
+            alone.extend(store.put(vec![draft]).await.unwrap());
+        }
+        assert_eq!(store.version().await.unwrap().0 - between, between - before, "as many changes");
+        for (one, other) in batch.iter().zip(&alone) {
+            let told = |put: &Put| (put.record.name.clone(), put.record.spec.clone(), put.outcome);
+            assert_eq!(told(one), told(other));
+        }
+        for put in batch.iter().chain(&alone) {
+            let is_new = ids.insert(put.record.id);
+            assert_eq!(is_new, put.outcome == PutOutcome::Created, "an id is given once");
+        }
+        for put in &batch {
+            let last = batch.iter().rfind(|other| other.record.id == put.record.id).unwrap();
+            assert_eq!(store.filter(put.record.id).await.unwrap().unwrap(), last.record);
+        }
+        // Both lose their last one, which may have the newest id of all.
+        for puts in [&alone, &batch] {
+            store.delete(puts.last().unwrap().record.id, None).await.unwrap().unwrap();
+        }
+    }
 }
 
 pub(crate) async fn names_belong_to_one_subscriber(store: &dyn FilterStore) {
@@ -324,6 +368,8 @@ pub(crate) async fn reports_are_listed(store: &dyn FilterStore) {
         counts: Counts { events_in: 7, deliveries_per_s: 0.5, ..Counts::default() },
         assignment: Assignment { partitions: vec![0, 3], rebalances: 2, last_rebalance_ms: Some(9) },
         log: vec![LogEntry { id: 4, instance: Some(id.to_owned()), ..LogEntry::default() }],
+        asked: vec![1, 2],
+        counted: vec![(3, FilterActivity { matched_total: 9, matched_per_s: 0.5, last_match_ms: Some(8) })],
         age_s: 0.0,
     };
     for (id, version) in [("a", 1), ("b", 2), ("a", 5)] {

@@ -173,3 +173,20 @@ async fn the_log_of_every_process_is_in_that_of_the_api() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn matchers_elsewhere_tell_how_often_a_filter_matched() {
+    let bed = Bed::new().await;
+    // Each has one of the two partitions.
+    let (api, gateway, _other) = tokio::join!(bed.start("api"), bed.start("gateway,matcher"), bed.start("matcher"));
+    let client = client(&api, &gateway);
+    subscribe(&client, "reads").await;
+    subscribe(&client, "away").await;
+    publish(&client, 0..40).await;
+    until("the counts of both matchers are summed", async || {
+        let filters = client.filters(None, Some(10), None).await.unwrap().items;
+        filters.len() == 2
+            && filters.iter().all(|filter| filter.activity.is_some_and(|activity| activity.matched_total == 40))
+    })
+    .await;
+}

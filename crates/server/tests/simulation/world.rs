@@ -250,8 +250,7 @@ impl World {
     fn matcher(&mut self, number: u64) -> Node {
         let (shutdown, frozen) = (CancellationToken::new(), watch::Sender::new(false));
         let app = self.app(number, frozen.subscribe(), &shutdown);
-        let activity = app.activity.clone();
-        let tasks = vec![tokio::spawn(matcher::run(app.clone(), activity)), tokio::spawn(keeper::run(app))];
+        let tasks = vec![tokio::spawn(matcher::run(app.clone())), tokio::spawn(keeper::run(app))];
         Node { shutdown, frozen, tasks }
     }
 

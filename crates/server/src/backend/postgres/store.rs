@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evs_core::limits::SUBSCRIBER_FILTERS_MAX;
 use evs_core::{ConsumerName, FilterId, FilterVersion, Shard, Slot, SubscriberId};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Postgres, Row, Transaction};
 
 use super::wake::CHANNEL;
 use super::{PostgresFilters, WHAT, port_error};
+use crate::backend::put::{self, Putting};
 use crate::ports::filter_store::{
-    FilterChange, FilterDraft, FilterRecord, FilterStore, INSTANCE_TTL_S, InstanceReport, Put, PutOutcome, StoreError,
+    FilterChange, FilterDraft, FilterRecord, FilterStore, INSTANCE_TTL_S, InstanceReport, Put, StoreError,
     SubscriberRecord, next_history,
 };
 use crate::ports::{PortError, PortResult};
@@ -256,7 +256,7 @@ impl FilterStore for PostgresFilters {
         let mut ids: Vec<&SubscriberId> = drafts.iter().map(|draft| &draft.subscriber).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut subscribers = change.subscribers(&ids, self.shards).await?;
+        let subscribers = change.subscribers(&ids, self.shards).await?;
 
         let named = drafts.iter().filter_map(|draft| Some((draft.subscriber.as_str(), draft.name.as_ref()?.as_str())));
         let (of, names): (Vec<&str>, Vec<&str>) = named.unzip();
@@ -274,49 +274,14 @@ impl FilterStore for PostgresFilters {
             }
         }
 
-        let mut puts: Vec<Put> = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            let key = draft.name.clone().map(|name| (draft.subscriber.clone(), name));
-            let there = key.as_ref().and_then(|key| by_name.get(key)).cloned();
-            let (record, outcome) = match there {
-                Some(record) if record.spec == draft.spec => (record, PutOutcome::Unchanged),
-                Some(record) => {
-                    let (version, updated_ms) = (change.bump(), change.now_ms);
-                    (FilterRecord { spec: draft.spec, version, updated_ms, ..record }, PutOutcome::Updated)
-                }
-                None => {
-                    let subscriber =
-                        subscribers.get_mut(&draft.subscriber).ok_or_else(|| damaged("a subscriber is gone"))?;
-                    if subscriber.filters as usize >= SUBSCRIBER_FILTERS_MAX {
-                        return Err(StoreError::TooManyFilters { max: SUBSCRIBER_FILTERS_MAX });
-                    }
-                    subscriber.filters += 1;
-                    change.last_id += 1;
-                    let record = FilterRecord {
-                        id: FilterId(u32::try_from(change.last_id).map_err(damaged)?),
-                        subscriber: draft.subscriber,
-                        shard: subscriber.shard,
-                        slot: subscriber.slot,
-                        name: draft.name,
-                        spec: draft.spec,
-                        version: change.bump(),
-                        created_ms: change.now_ms,
-                        updated_ms: change.now_ms,
-                    };
-                    (record, PutOutcome::Created)
-                }
-            };
-            if let Some(key) = key {
-                by_name.insert(key, record.clone());
-            }
-            puts.push(Put { record, outcome });
-        }
-        // Of a filter that was put twice only the last form is stored.
-        let changed = puts.iter().filter(|put| put.outcome != PutOutcome::Unchanged);
-        let last: BTreeMap<FilterId, &FilterRecord> = changed.map(|put| (put.record.id, &put.record)).collect();
-        if !last.is_empty() {
-            change.write(&last.into_values().collect::<Vec<_>>()).await?;
-            change.count(&subscribers).await?;
+        let (version, last_id) = (change.version.unsigned_abs(), change.last_id.unsigned_abs());
+        let mut putting = Putting { now_ms: change.now_ms, version, last_id, subscribers, by_name };
+        let puts = putting.put(drafts)?;
+        let changed = put::changed(&puts);
+        if !changed.is_empty() {
+            (change.version, change.last_id) = (putting.version.cast_signed(), putting.last_id.cast_signed());
+            change.write(&changed).await?;
+            change.count(&putting.subscribers).await?;
             change.commit(self).await?;
         }
         Ok(puts)

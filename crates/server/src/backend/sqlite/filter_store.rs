@@ -1,11 +1,13 @@
 //! The filter store in SQLite.
 
+mod put;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use evs_core::{ConsumerName, FilterId, FilterVersion, Shard, Slot, SubscriberId, limits};
+use evs_core::{ConsumerName, FilterId, FilterVersion, Shard, Slot, SubscriberId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
@@ -13,7 +15,7 @@ use tokio::sync::watch;
 use super::{Db, WHAT, number, port_error};
 use crate::clock::Clock;
 use crate::ports::filter_store::{
-    FilterChange, FilterDraft, FilterRecord, FilterStore, INSTANCE_TTL_S, InstanceReport, Put, PutOutcome, StoreError,
+    FilterChange, FilterDraft, FilterRecord, FilterStore, INSTANCE_TTL_S, InstanceReport, Put, StoreError,
     SubscriberRecord, next_history,
 };
 use crate::ports::{PortError, PortResult};
@@ -114,97 +116,6 @@ async fn bump(connection: &mut SqliteConnection) -> Result<FilterVersion, sqlx::
     Ok(FilterVersion(number(&sqlx::query(sql).fetch_one(connection).await?, "version")))
 }
 
-/// The subscriber's place, given now if it has none.
-async fn place(
-    connection: &mut SqliteConnection,
-    id: &SubscriberId,
-    shards: u16,
-    now_ms: i64,
-) -> Result<(Shard, Slot), sqlx::Error> {
-    let known = sqlx::query("SELECT shard, slot FROM subscribers WHERE id = ?1").bind(id.as_str());
-    if let Some(row) = known.fetch_optional(&mut *connection).await? {
-        return Ok((Shard(number(&row, "shard") as u16), Slot(number(&row, "slot") as u32)));
-    }
-    let shard = id.shard(shards);
-    let next = "INSERT INTO slots VALUES (?1, 1) ON CONFLICT DO UPDATE SET next = next + 1 RETURNING next - 1 AS slot";
-    let row = sqlx::query(next).bind(shard.0).fetch_one(&mut *connection).await?;
-    let slot = Slot(number(&row, "slot") as u32);
-    sqlx::query("INSERT INTO subscribers (id, shard, slot, created_ms) VALUES (?1, ?2, ?3, ?4)")
-        .bind(id.as_str())
-        .bind(shard.0)
-        .bind(slot.0)
-        .bind(now_ms)
-        .execute(connection)
-        .await?;
-    Ok((shard, slot))
-}
-
-async fn put_one(
-    connection: &mut SqliteConnection,
-    draft: FilterDraft,
-    shards: u16,
-    now_ms: i64,
-) -> Result<Result<Put, StoreError>, sqlx::Error> {
-    let (shard, slot) = place(connection, &draft.subscriber, shards, now_ms).await?;
-    let known = match &draft.name {
-        Some(name) => {
-            sqlx::query(
-                "SELECT id, spec, version, created_ms, updated_ms FROM filters WHERE subscriber = ?1 AND name = ?2",
-            )
-            .bind(draft.subscriber.as_str())
-            .bind(name.as_str())
-            .fetch_optional(&mut *connection)
-            .await?
-        }
-        None => None,
-    };
-    let FilterDraft { subscriber, name, spec } = draft;
-    let mut record = FilterRecord {
-        id: FilterId(0),
-        subscriber,
-        shard,
-        slot,
-        name,
-        spec,
-        version: FilterVersion(0),
-        created_ms: now_ms,
-        updated_ms: now_ms,
-    };
-    if let Some(row) = known {
-        record.id = FilterId(number(&row, "id") as u32);
-        record.created_ms = row.get("created_ms");
-        if row.get::<&str, _>("spec") == record.spec {
-            record.version = FilterVersion(number(&row, "version"));
-            record.updated_ms = row.get("updated_ms");
-            return Ok(Ok(Put { record, outcome: PutOutcome::Unchanged }));
-        }
-        record.version = bump(connection).await?;
-        replace(connection, &record).await?;
-        return Ok(Ok(Put { record, outcome: PutOutcome::Updated }));
-    }
-    let count = sqlx::query("SELECT count(*) AS count FROM filters WHERE subscriber = ?1")
-        .bind(record.subscriber.as_str())
-        .fetch_one(&mut *connection)
-        .await?;
-    if number(&count, "count") >= limits::SUBSCRIBER_FILTERS_MAX as u64 {
-        return Ok(Err(StoreError::TooManyFilters { max: limits::SUBSCRIBER_FILTERS_MAX }));
-    }
-    record.version = bump(connection).await?;
-    let row = sqlx::query(
-        "INSERT INTO filters (subscriber, name, spec, version, created_ms, updated_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?5) \
-         RETURNING id",
-    )
-    .bind(record.subscriber.as_str())
-    .bind(record.name.as_ref().map(ConsumerName::as_str))
-    .bind(&record.spec)
-    .bind(record.version.0 as i64)
-    .bind(now_ms)
-    .fetch_one(connection)
-    .await?;
-    record.id = FilterId(number(&row, "id") as u32);
-    Ok(Ok(Put { record, outcome: PutOutcome::Created }))
-}
-
 async fn replace(connection: &mut SqliteConnection, record: &FilterRecord) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE filters SET name = ?2, spec = ?3, version = ?4, updated_ms = ?5 WHERE id = ?1")
         .bind(record.id.0)
@@ -237,19 +148,7 @@ async fn remove(connection: &mut SqliteConnection, id: FilterId) -> Result<Filte
 impl FilterStore for SqliteFilters {
     async fn put(&self, drafts: Vec<FilterDraft>) -> Result<Vec<Put>, StoreError> {
         let (now_ms, shards) = (self.clock.now_ms(), self.shards);
-        self.change(move |connection| {
-            Box::pin(async move {
-                let mut puts = Vec::with_capacity(drafts.len());
-                for draft in drafts {
-                    match put_one(connection, draft, shards, now_ms).await? {
-                        Ok(put) => puts.push(put),
-                        Err(refused) => return Ok(Err(refused)),
-                    }
-                }
-                Ok(Ok(puts))
-            })
-        })
-        .await
+        self.change(move |connection| Box::pin(put::put(connection, drafts, shards, now_ms))).await
     }
 
     async fn update(

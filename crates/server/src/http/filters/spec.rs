@@ -116,8 +116,7 @@ pub(super) fn wire(record: &FilterRecord, active: FilterVersion, subject: &Subje
     let spec = FilterFields { subscriber_id, ..own_fields(record, subject, &app.auth) };
     let status = if *version <= active { FilterStatus::Active } else { FilterStatus::Pending };
     let (created_at, updated_at) = (rfc3339(*created_ms), rfc3339(*updated_ms));
-    // Only a matcher counts matches.
-    let activity = app.config.runs(Role::Matcher).then(|| app.activity.of(id.0, app.clock.now_ms()));
+    let activity = app.activity.of(id.0, app.config.runs(Role::Matcher), app.clock.now_ms());
     Some(WireFilter { id: id.0, spec, version: version.0, status, created_at, updated_at, activity })
 }
 
