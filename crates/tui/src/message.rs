@@ -282,10 +282,8 @@ pub enum Ask {
         spec: FilterSpec,
         version: u64,
     },
-    DeleteFilter {
-        id: u32,
-        version: u64,
-    },
+    /// One after the other, each only if nobody changed it since this version; the first that is refused ends it.
+    DeleteFilters(Vec<(u32, u64)>),
     TestFilter(TestRequest),
     /// The event at a position of the log.
     Event(String),
@@ -301,7 +299,7 @@ pub enum Ask {
 #[derive(Clone, Debug)]
 pub enum Answer {
     FilterSaved(Box<Filter>),
-    FilterDeleted(u32),
+    FiltersDeleted(Vec<u32>),
     Tested(Box<TestResponse>),
     Explained(Box<Explanation>),
     /// None where the log keeps it no longer.

@@ -244,6 +244,27 @@ fn losing_the_server_keeps_the_data_and_stops_changes() {
 }
 
 #[test]
+fn marked_filters_are_deleted_together() {
+    let mut stage = stage();
+    stage.press("4");
+    let all: Vec<u32> = stage.app.filter_rows().iter().map(|filter| filter.id).collect();
+    stage.press("m down down m d");
+    let Some(Overlay::Confirm(confirm)) = &stage.app.overlay else { panic!("no question") };
+    assert_eq!(confirm.question, "Delete 2 marked filters?");
+    stage.press("y");
+    stage.wait(2_000);
+    let left: Vec<u32> = stage.app.filter_rows().iter().map(|filter| filter.id).collect();
+    assert_eq!(
+        left,
+        all.iter().enumerate().filter(|(at, _)| ![0, 2].contains(at)).map(|(_, id)| *id).collect::<Vec<_>>()
+    );
+    assert!(stage.app.filters.marks.is_empty());
+    stage.press("d");
+    let Some(Overlay::Confirm(confirm)) = &stage.app.overlay else { panic!("no question") };
+    assert!(confirm.question.starts_with("Delete filter "), "without marks it is the selected one");
+}
+
+#[test]
 fn copying_writing_and_leaving_are_effects() {
     let mut stage = stage();
     stage.press("2 y");

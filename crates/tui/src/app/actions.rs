@@ -375,18 +375,34 @@ impl App {
         }
     }
 
+    /// The marked filters of those in sight; without marks the selected one.
     fn confirm_delete_filter(&mut self) {
-        let Some(filter) = self.selected_filter() else { return };
-        let confirm = Confirm {
-            question: format!("Delete filter {}?", filter.id),
-            detail: format!(
-                "{} gets no more events by it: {}. What is in its queue stays.",
-                filter.spec.subscriber_id,
-                super::lists::predicate(filter)
-            ),
-            ask: Ask::DeleteFilter { id: filter.id, version: filter.version },
+        let mut filters = self.filter_rows();
+        filters.retain(|filter| self.filters.marks.contains(&filter.id));
+        if filters.is_empty() {
+            filters.extend(self.selected_filter());
+        }
+        let (question, detail) = match filters.as_slice() {
+            [] => return,
+            [filter] => {
+                let (owner, predicate) = (&filter.spec.subscriber_id, super::lists::predicate(filter));
+                let detail = format!("{owner} gets no more events by it: {predicate}. What is in its queue stays.");
+                (format!("Delete filter {}?", filter.id), detail)
+            }
+            filters => {
+                let mut owners: Vec<&str> = filters.iter().map(|filter| &*filter.spec.subscriber_id).collect();
+                owners.sort_unstable();
+                owners.dedup();
+                let owners = match owners.as_slice() {
+                    [owner] => format!("{owner} gets"),
+                    owners => format!("{} subscribers get", owners.len()),
+                };
+                let detail = format!("{owners} no more events by them. What is in a queue stays.");
+                (format!("Delete {} marked filters?", filters.len()), detail)
+            }
         };
-        self.overlay = Some(Overlay::Confirm(confirm));
+        let ask = Ask::DeleteFilters(filters.iter().map(|filter| (filter.id, filter.version)).collect());
+        self.overlay = Some(Overlay::Confirm(Confirm { question, detail, ask }));
     }
 
     fn confirm_dead_letters(&mut self, action: Action) {

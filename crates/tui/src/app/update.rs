@@ -313,7 +313,13 @@ impl App {
         }
         match answer {
             Ok(Answer::FilterSaved(filter)) => self.say(format!("filter {} saved", filter.id)),
-            Ok(Answer::FilterDeleted(id)) => self.say(format!("filter {id} deleted")),
+            Ok(Answer::FiltersDeleted(ids)) => {
+                self.filters.marks.retain(|id| !ids.contains(id));
+                self.say(match ids.as_slice() {
+                    [id] => format!("filter {id} deleted"),
+                    ids => format!("{} filters deleted", ids.len()),
+                });
+            }
             Ok(Answer::Redriven(done)) if done.failed > 0 => {
                 self.complain(format!("{} redriven, {} failed again", done.replayed, done.failed));
             }

@@ -53,12 +53,15 @@ impl World {
                 self.happened(Level::Info, "filter_updated", None, format!("filter {id}, version {version}"));
                 Ok(Answer::FilterSaved(Box::new(filter)))
             }
-            Ask::DeleteFilter { id, version } => {
-                self.expect(id, version)?;
-                self.filters.retain(|f| f.shown.id != id);
-                self.version += 1;
-                self.happened(Level::Info, "filter_deleted", None, format!("filter {id}, version {}", self.version));
-                Ok(Answer::FilterDeleted(id))
+            Ask::DeleteFilters(filters) => {
+                for (id, version) in &filters {
+                    self.expect(*id, *version)?;
+                    self.filters.retain(|f| f.shown.id != *id);
+                    self.version += 1;
+                    let message = format!("filter {id}, version {}", self.version);
+                    self.happened(Level::Info, "filter_deleted", None, message);
+                }
+                Ok(Answer::FiltersDeleted(filters.into_iter().map(|(id, _)| id).collect()))
             }
             Ask::TestFilter(request) => self.test(request).map(|response| Answer::Tested(Box::new(response))),
             Ask::Event(position) => Ok(Answer::Event(self.event_at(&position).map(Box::new))),

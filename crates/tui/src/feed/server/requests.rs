@@ -34,9 +34,11 @@ async fn answer(client: &Client, ask: Ask) -> Result<Answer, Error> {
             let saved = client.update_filter(id, &spec, Some(&etag(version)), None).await?;
             Answer::FilterSaved(Box::new(saved.filter))
         }
-        Ask::DeleteFilter { id, version } => {
-            client.delete_filter(id, Some(&etag(version))).await?;
-            Answer::FilterDeleted(id)
+        Ask::DeleteFilters(filters) => {
+            for (id, version) in &filters {
+                client.delete_filter(*id, Some(&etag(*version))).await?;
+            }
+            Answer::FiltersDeleted(filters.into_iter().map(|(id, _)| id).collect())
         }
         Ask::TestFilter(request) => Answer::Tested(Box::new(client.test_filter(&request).await?)),
         Ask::Event(position) => Answer::Event(client.event(&position).await?.map(Box::new)),
