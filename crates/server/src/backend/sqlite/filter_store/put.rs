@@ -38,8 +38,12 @@ pub(super) async fn put(
         Ok(puts) => puts,
         Err(error) => return Ok(Err(error)),
     };
-    write(connection, &changed(&puts)).await?;
-    sqlx::query("UPDATE filter_version SET version = ?1").bind(putting.version as i64).execute(connection).await?;
+    let changed = changed(&puts);
+    if !changed.is_empty() {
+        write(connection, &changed).await?;
+        let sql = "UPDATE filter_version SET version = ?1";
+        sqlx::query(sql).bind(putting.version as i64).execute(connection).await?;
+    }
     Ok(Ok(puts))
 }
 
