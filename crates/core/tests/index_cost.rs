@@ -199,6 +199,23 @@ fn filters_move_to_values_that_they_alone_name() {
     assert_eq!(candidates(&index, &filters, &parsed(r#"{"event_type":"purchase","promo_7":"x"}"#)), 1);
 }
 
+/// Equal filters are looked at once and match many times: that must not hide what else a key wastes.
+#[test]
+fn many_equal_filters_hide_no_waste() {
+    let wasted = (0..1_000).map(|n| format!("event_type == \"purchase\" && promo_{n} == \"x\""));
+    let equal = (0..2_000).map(|_| "event_type == \"purchase\" && name.contains(\"u\")".to_owned());
+    let (mut index, filters) = inserted(wasted.chain(equal));
+    let event = parsed(r#"{"event_type":"purchase","name":"u"}"#);
+    assert!(candidates(&index, &filters, &event) > 900);
+    (0..2_000).for_each(|_| index.observe(&event));
+    for id in index.misplaced(10_000) {
+        let filter = &filters[usize::try_from(id.0).unwrap()];
+        index.insert(id, Target { shard: Shard(0), slot: Slot(0) }, filter);
+    }
+    index.publish(FilterVersion(2));
+    assert_eq!(candidates(&index, &filters, &event), 1);
+}
+
 /// Many filters of one value, in several leaves: more of them go under pairs with it.
 #[test]
 fn a_value_with_many_filters_is_paired() {

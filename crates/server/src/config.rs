@@ -129,7 +129,7 @@ settings! {
     hot_s: u64 = 120, "EVS_HOT_S";
     /// Bytes of the hot log, per shard, above which its oldest entries are compacted early
     hot_bytes_max: u64 = 64 * 1024 * 1024, "EVS_HOT_BYTES_MAX";
-    /// Bytes of the hot log, per shard, above which the matcher holds back
+    /// Bytes of the hot log, per shard, above which the matcher holds back; in memory it takes up to three times as much
     queue_log_bytes_max: u64 = 1024 * 1024 * 1024, "EVS_QUEUE_LOG_BYTES_MAX";
     /// Seconds that unread deliveries, unused consumers and events are kept
     retention_s: u64 = 24 * 3600, "EVS_RETENTION_S";

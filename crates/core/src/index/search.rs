@@ -26,14 +26,16 @@ pub(super) struct Search<'a> {
     pub(super) event: &'a [u8],
     pub(super) tree: OnceCell<serde_json::Value>,
     pub(super) matches: u64,
+    /// Members of classes beyond the first: they match without being looked at.
+    pub(super) unseen: u64,
 }
 
 impl<'a> Search<'a> {
-    /// Candidates and matches so far; one that several keys find counts for each.
+    /// Candidates so far, and those of them that match; one that several keys find counts for each.
     #[inline]
     pub(super) fn counts(&self) -> (u64, u64) {
         let matches = self.matches + (self.scratch.hits.len() + self.scratch.repeated.len()) as u64;
-        (self.scratch.candidates, matches)
+        (self.scratch.candidates, matches - self.unseen)
     }
 
     /// All clusters of one key.
@@ -147,14 +149,19 @@ impl<'a> Search<'a> {
 
     fn members(&mut self, head: ChunkId, repeats: bool, each: &mut impl FnMut(&[u32])) {
         let Some(view) = clusters::view(&self.snapshot.chunks, head) else { return };
-        if !view.is_directory() {
-            return self.run(view.column(0), repeats, each);
-        }
-        for leaf in view.column(0) {
-            if let Some(leaf) = clusters::view(&self.snapshot.chunks, *leaf) {
-                self.run(leaf.column(0), repeats, each);
+        let mut members = 0;
+        if view.is_directory() {
+            for leaf in view.column(0) {
+                if let Some(leaf) = clusters::view(&self.snapshot.chunks, *leaf) {
+                    self.run(leaf.column(0), repeats, each);
+                    members += leaf.count() as u64;
+                }
             }
+        } else {
+            self.run(view.column(0), repeats, each);
+            members = view.count() as u64;
         }
+        self.unseen += members.saturating_sub(1);
     }
 
     /// Tests the columns of the first entries. Those that pass are in `scratch.passed`, by reference or by place, and

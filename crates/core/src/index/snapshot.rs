@@ -147,7 +147,7 @@ impl Snapshot {
         self.survey(event, scratch, each, |_, _, _| {});
     }
 
-    /// The same, and tells of each key that was looked at how many candidates and matches it had.
+    /// The same, and tells of each key that was looked at how many candidates it had, and how many of them matched.
     #[inline]
     pub(super) fn survey(
         &self,
@@ -162,7 +162,8 @@ impl Snapshot {
         scratch.bounds.clear();
         scratch.hits.clear();
         scratch.repeated.clear();
-        let mut search = Search { snapshot: self, scratch, event: event.bytes(), tree: OnceCell::new(), matches: 0 };
+        let (event, tree) = (event.bytes(), OnceCell::new());
+        let mut search = Search { snapshot: self, scratch, event, tree, matches: 0, unseen: 0 };
         // All heads are read before any is searched, so that the misses that are left overlap.
         let mut clusters: SmallVec<[Cluster<'_>; 16]> = SmallVec::new();
         for heads in [&heads, &pair_heads] {
