@@ -134,10 +134,12 @@ pub(crate) fn report(failure: &Failure, json: bool) {
 }
 
 fn print_curl(request: &RequestLine<'_>) {
-    let mut text = format!("curl -X {} {}", request.method, quote(request.url.as_str()));
-    if request.authenticated {
-        text.push_str(" -H \"Authorization: Bearer $EVS_TOKEN\"");
-    }
+    // Among curl's arguments others on this machine would see the token.
+    let (before, header) = match request.authenticated {
+        true => ("printf 'Authorization: Bearer %s' \"$EVS_TOKEN\" | ", " -H @-"),
+        false => ("", ""),
+    };
+    let mut text = format!("{before}curl -X {} {}{header}", request.method, quote(request.url.as_str()));
     for (name, value) in request.headers {
         text.push_str(&format!(" -H {}", quote(&format!("{name}: {value}"))));
     }

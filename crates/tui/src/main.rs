@@ -142,7 +142,7 @@ fn open(
     settings.server = target.server;
     settings.gateway = target.gateway;
     settings.evs_flags = target.evs_flags;
-    settings.curl_flags = target.curl_flags;
+    settings.curl = target.curl;
     Ok(feed::server::start(target.client))
 }
 

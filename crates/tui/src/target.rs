@@ -38,7 +38,7 @@ pub struct Target {
     pub gateway: String,
     /// What makes `evs` talk to the same server, as [`crate::app::Settings`] has them; and curl.
     pub evs_flags: String,
-    pub curl_flags: String,
+    pub curl: String,
     pub client: Client,
 }
 
@@ -98,13 +98,14 @@ impl Contexts {
             .clone()
             .filter(|_| flags)
             .or_else(|| profile.token_file.clone().or_else(|| self.defaults.token_file.clone()).filter(|_| own));
-        let curl_flags = match (args.token.is_some() && flags, &token_file) {
-            (true, _) => " -H \"Authorization: Bearer $EVS_TOKEN\"".to_owned(),
+        // Among curl's arguments others on this machine would see the token.
+        let curl = match (args.token.is_some() && flags, &token_file) {
+            (true, _) => "printf 'Authorization: Bearer %s' \"$EVS_TOKEN\" | curl -H @-".to_owned(),
             (false, Some(file)) => {
                 let file = shell_quote(&file.to_string_lossy());
-                format!(" -H \"Authorization: Bearer $(cat {file})\"")
+                format!("sed 's/^/Authorization: Bearer /' {file} | curl -H @-")
             }
-            (false, None) => String::new(),
+            (false, None) => "curl".to_owned(),
         };
         config.token = match (args.token.clone().filter(|_| flags), token_file.clone()) {
             (Some(token), _) => Some(Token::Text(token)),
@@ -129,14 +130,7 @@ impl Contexts {
         };
         let label = name.filter(|_| !is_given).unwrap_or_else(|| short.to_owned());
         let client = Client::new(config).map_err(|error| error.to_string())?;
-        Ok(Target {
-            name: label,
-            server: address.trim_end_matches('/').to_owned(),
-            gateway,
-            evs_flags,
-            curl_flags,
-            client,
-        })
+        Ok(Target { name: label, server: address.trim_end_matches('/').to_owned(), gateway, evs_flags, curl, client })
     }
 }
 
@@ -157,17 +151,17 @@ mod tests {
         let flags = |args: &[&str], switched| {
             let args = Args::parse_from(["evs-tui"].iter().chain(args));
             let target = contexts().target(&args, switched).unwrap();
-            (target.evs_flags, target.curl_flags)
+            (target.evs_flags, target.curl)
         };
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-        assert_eq!(flags(&[], None), pair("", ""));
-        assert_eq!(flags(&[], Some("dev")), pair(" --context dev", ""));
+        assert_eq!(flags(&[], None), pair("", "curl"));
+        assert_eq!(flags(&[], Some("dev")), pair(" --context dev", "curl"));
         let file = "/run/a token";
         assert_eq!(
             flags(&["--server", "x:1", "--token-file", file], None),
             pair(
                 " --server http://x:1 --gateway http://x:3 --token-file '/run/a token'",
-                " -H \"Authorization: Bearer $(cat '/run/a token')\""
+                "sed 's/^/Authorization: Bearer /' '/run/a token' | curl -H @-"
             )
         );
     }

@@ -102,7 +102,7 @@ fn changes_can_be_looked_at_before_they_are_made() {
         exit 0
         --- stdout
         --- stderr
-        curl -X POST 'http://localhost:8001/filters?wait=active&timeout=10s' -H "Authorization: Bearer $EVS_TOKEN" -H 'content-type: application/json' --data-binary '{"subscriber_id":"u","where":"a == '\''x'\''"}'
+        printf 'Authorization: Bearer %s' "$EVS_TOKEN" | curl -X POST 'http://localhost:8001/filters?wait=active&timeout=10s' -H @- -H 'content-type: application/json' --data-binary '{"subscriber_id":"u","where":"a == '\''x'\''"}'
     "#]]
     .assert_eq(&run(&args).all());
 }

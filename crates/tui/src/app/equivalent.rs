@@ -38,9 +38,9 @@ impl App {
     /// The same over HTTP.
     #[must_use]
     pub fn curl(&self) -> String {
-        let flags = &self.settings.curl_flags;
+        let curl = &self.settings.curl;
         let of = |base: &str, path: &str| shell_quote(&format!("{}{path}", base.trim_end_matches('/')));
-        let get = |path: &str| format!("curl -s{flags} {}", of(&self.settings.server, path));
+        let get = |path: &str| format!("{curl} -s {}", of(&self.settings.server, path));
         match self.screen() {
             Screen::Overview | Screen::Cluster => get("/stats"),
             Screen::Subscribers => {
@@ -64,7 +64,7 @@ impl App {
                 };
                 let joint = if path.contains('?') { '&' } else { '?' };
                 let path = condition.map_or(path.clone(), |c| format!("{path}{joint}{c}"));
-                format!("curl -sN{flags} {}", of(base, &path))
+                format!("{curl} -sN {}", of(base, &path))
             }
             Screen::Filters => match self.filters.list.selected {
                 Some(id) => get(&format!("/filters/{id}")),

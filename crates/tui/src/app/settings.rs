@@ -15,8 +15,8 @@ pub struct Settings {
     pub gateway: String,
     /// What `evs` needs to talk to this server, ready for a shell and with a space before it: empty if it does anyway.
     pub evs_flags: String,
-    /// The header that curl needs, ready for a shell and with a space before it.
-    pub curl_flags: String,
+    /// How a shell calls curl with what this server needs.
+    pub curl: String,
     /// How the header shows the target's name.
     pub target_role: Role,
     /// Names that `:ctx` completes.
@@ -46,7 +46,7 @@ impl Default for Settings {
             server: "http://localhost:8001".into(),
             gateway: "http://localhost:8003".into(),
             evs_flags: String::new(),
-            curl_flags: String::new(),
+            curl: "curl".to_owned(),
             target_role: Role::Context,
             contexts: Vec::new(),
             theme: Theme::Auto,
