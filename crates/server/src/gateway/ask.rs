@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::PoisonError;
 
-use axum::http::header::{HeaderMap, HeaderName, SEC_WEBSOCKET_PROTOCOL};
+use axum::http::header::{HeaderMap, SEC_WEBSOCKET_PROTOCOL};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use evs_api::frames::SUBPROTOCOL;
@@ -17,6 +17,7 @@ use crate::auth::{self, Credential, Subject};
 use crate::clock::parse_since;
 use crate::door;
 use crate::http::problem::{ApiError, ApiResult, bad_filter, bad_name};
+use crate::http::sse::last_event_id;
 
 #[derive(Debug)]
 pub(super) struct Ask {
@@ -92,9 +93,7 @@ impl Wish {
             condition: None,
         };
         let (mut observe, mut from) = (false, None);
-        // What is no text is no cursor either.
-        let last_id = headers.get(HeaderName::from_static("last-event-id"));
-        let mut cursor = last_id.map(|value| value.to_str().unwrap_or("?").to_owned());
+        let mut cursor = last_event_id(headers).map(str::to_owned);
         for (name, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
             match &*name {
                 "consumer" => {
@@ -128,7 +127,7 @@ impl Wish {
         }
         // A cursor is the client's own word, so it goes before the general `from`.
         wish.begin = match (cursor, from) {
-            (Some(text), _) if !text.is_empty() => Begin::After(parse_cursor(&text)?),
+            (Some(text), _) => Begin::After(parse_cursor(&text)?),
             (_, Some(from)) => from,
             _ => Begin::Stored,
         };

@@ -71,12 +71,8 @@ async fn follow(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     subject.require_installation()?;
-    let last = match headers.get("last-event-id") {
-        None => None,
-        Some(id) => Some(id.to_str().ok().and_then(|id| id.parse().ok()).ok_or_else(|| {
-            ApiError::bad_request("invalid_last_event_id", "Last-Event-ID must be the id of a log entry")
-        })?),
-    };
+    let invalid = |_| ApiError::bad_request("invalid_last_event_id", "Last-Event-ID must be the id of a log entry");
+    let last = sse::last_event_id(&headers).map(|id| id.parse().map_err(invalid)).transpose()?;
     let watch = api.app.oplog.watch();
     let after = last.or(query.after).unwrap_or_else(|| *watch.borrow());
     let oplog = api.app.oplog.clone();

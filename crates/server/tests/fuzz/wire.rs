@@ -119,22 +119,26 @@ fn frame(rng: &mut StdRng) -> Vec<u8> {
 }
 
 /// Sends `first`, then `more` once something was answered, then ends its own side; all that came until the server
-/// ended its side. `None`: it did not.
+/// ended its side. `None`: it did not, and it is no stream of events, which goes on for a client that can still read.
 async fn talk(to: SocketAddr, first: &[u8], more: &[u8]) -> Option<Vec<u8>> {
+    let mut answer = Vec::new();
     let talked = async {
         let mut socket = TcpStream::connect(to).await.ok()?;
-        let mut answer = vec![0; 4096];
         // A server that has heard enough may close while we still write.
         let _ = socket.write_all(first).await;
-        let mut len = 0;
         if !more.is_empty() {
-            len = socket.read(&mut answer).await.unwrap_or(0);
+            let _ = socket.read_buf(&mut answer).await;
             let _ = socket.write_all(more).await;
         }
-        answer.truncate(len);
         let _ = socket.shutdown().await;
         let _ = socket.read_to_end(&mut answer).await;
-        Some(answer)
+        Some(())
     };
-    tokio::time::timeout(DEADLINE, talked).await.ok()?
+    let ended = tokio::time::timeout(DEADLINE, talked).await;
+    let is_stream = || String::from_utf8_lossy(&answer).contains("text/event-stream");
+    let is_known = match ended {
+        Ok(connected) => connected.is_some(),
+        Err(_) => is_stream(),
+    };
+    is_known.then_some(answer)
 }

@@ -62,6 +62,15 @@ async fn an_event_stream_resumes_by_its_last_id() {
     let mut stream = Stream::open(&bed, "/sse/user_1?observe=true", &format!("Last-Event-ID: {first}\r\n")).await;
     assert!(stream.event().await.1.contains("\"seq\":2"));
     assert!(stream.event().await.1.contains("\"seq\":3"));
+    drop(stream);
+    // None was received yet: the address counts.
+    let address = format!("/sse/user_1?observe=true&cursor={first}");
+    for header in ["Last-Event-ID:\r\n", ""] {
+        let mut stream = Stream::open(&bed, &address, header).await;
+        assert!(stream.event().await.1.contains("\"seq\":2"), "{header:?}");
+    }
+    let mut stream = Stream::open(&bed, "/sse/user_1?cursor=abc", "Last-Event-ID: \r\n").await;
+    assert_eq!(stream.line().await, "HTTP/1.1 400 Bad Request");
     assert_eq!(bed.acked(&user).await, 0);
     drop(stream);
     until("it is gone", async || bed.app.readers.attached().connections() == 0).await;

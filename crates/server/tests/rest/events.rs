@@ -75,6 +75,8 @@ async fn the_log_is_followed() {
 
     let resumed = server.request(Method::GET, "/events/stream").header("last-event-id", "0:2");
     assert_eq!(Sse::open(resumed).await.next().await.unwrap().data["position"], "0:3");
+    let none_yet = server.request(Method::GET, "/events/stream?since=1h").header("last-event-id", "");
+    assert_eq!(Sse::open(none_yet).await.next().await.unwrap().data["position"], "0:0");
     server.shutdown.cancel();
     assert!(stream.next().await.is_none(), "a stopping server ends its streams");
     server.stop().await;

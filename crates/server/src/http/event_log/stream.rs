@@ -72,7 +72,7 @@ async fn open(
 ) -> ApiResult<Response> {
     subject.require(subject.may_operate(), "operate")?;
     let condition = Condition::new(query.where_.as_deref(), &subject, &api.app.auth)?;
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(position).transpose()?;
+    let last = sse::last_event_id(&headers).map(position).transpose()?;
     let since_ms = since(query.since.as_deref(), &api.app)?;
     let place = Place::take()?;
     let scan = match (last, since_ms) {
