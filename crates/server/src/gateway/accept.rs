@@ -150,7 +150,7 @@ async fn web_socket(
     let client = check(gateway, peer, place, &head)?;
     let upgrade = head.extensions.remove::<OnUpgrade>();
     let key = websocket::key(&head.headers)?;
-    let upgrade = upgrade.ok_or_else(|| ApiError::internal("hyper gave no upgrade"))?;
+    let upgrade = upgrade.ok_or_else(websocket::of_another_version)?;
     let ask = Ask::read(gateway, name, client, &head).await?;
     websocket::handle(gateway, ask, place, &key, upgrade).await
 }

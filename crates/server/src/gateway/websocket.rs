@@ -44,6 +44,12 @@ pub(super) fn key(headers: &HeaderMap) -> ApiResult<HeaderValue> {
     key.ok_or_else(|| ApiError::bad_request("bad_request", "Sec-WebSocket-Key is missing"))
 }
 
+/// A handshake that cannot become a WebSocket: HTTP/1.0, as proxies speak it that nobody told otherwise.
+pub(super) fn of_another_version() -> ApiError {
+    let hint = "a proxy between has to speak HTTP/1.1 to the gateway, as nginx does with `proxy_http_version 1.1`";
+    upgrade_required("a WebSocket begins with a request of HTTP/1.1").with_hint(hint)
+}
+
 fn upgrade_required(detail: &str) -> ApiError {
     ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
         .with_header(UPGRADE, HeaderValue::from_static("websocket"))

@@ -135,18 +135,22 @@ async fn a_client_that_does_not_answer_does_not_hold_a_stop_up() {
 async fn plain_requests_are_answered() {
     let bed = Bed::with(Config { connections_max: 1, ..Config::default() }).await;
     bed.subscriber("user_1").await;
-    let get = async |path: &str| {
+    let ask = async |request: &str| {
         let mut stream = TcpStream::connect(bed.addr).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         timeout(DEADLINE, stream.read_to_string(&mut text)).await.unwrap().unwrap();
         text
     };
+    let get = async |path: &str| ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
     until("it is ready", async || get("/readyz").await.starts_with("HTTP/1.1 200")).await;
     assert!(get("/livez").await.starts_with("HTTP/1.1 200"));
     assert!(get("/metrics").await.contains("evs_connections 0"));
     assert!(get("/ws/user_1").await.starts_with("HTTP/1.1 426"));
+    let of_a_proxy = "GET /ws/user_1 HTTP/1.0\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let refused = ask(of_a_proxy).await;
+    assert!(refused.starts_with("HTTP/1.0 426") && refused.contains("proxy_http_version 1.1"), "{refused}");
     assert!(get("/").await.starts_with("HTTP/1.1 200"), "the page");
     assert!(get("/nothing").await.starts_with("HTTP/1.1 404"));
     assert!(get("/sse/nobody").await.starts_with("HTTP/1.1 404"));
