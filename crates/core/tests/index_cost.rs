@@ -181,6 +181,16 @@ fn candidates(index: &MatchIndex, filters: &[Filter], event: &Event) -> u64 {
     scratch.candidates
 }
 
+/// Shows the index an event again and again, and puts in anew what it then names.
+fn place_anew(index: &mut MatchIndex, filters: &[Filter], event: &Event) {
+    (0..2_000).for_each(|_| index.observe(event));
+    for id in index.misplaced(10_000) {
+        let filter = &filters[usize::try_from(id.0).unwrap()];
+        index.insert(id, Target { shard: Shard(0), slot: Slot(0) }, filter);
+    }
+    index.publish(FilterVersion(2));
+}
+
 /// What was observed of a value that one filter alone names must not be forgotten when that filter is put in anew.
 #[test]
 fn filters_move_to_values_that_they_alone_name() {
@@ -189,12 +199,7 @@ fn filters_move_to_values_that_they_alone_name() {
     let event = parsed(r#"{"event_type":"purchase","user_id":"u"}"#);
     // Pairs with some of the fields, as many as are looked up.
     assert!(candidates(&index, &filters, &event) > 900);
-    (0..2_000).for_each(|_| index.observe(&event));
-    for id in index.misplaced(10_000) {
-        let filter = &filters[usize::try_from(id.0).unwrap()];
-        index.insert(id, Target { shard: Shard(0), slot: Slot(0) }, filter);
-    }
-    index.publish(FilterVersion(2));
+    place_anew(&mut index, &filters, &event);
     assert_eq!(candidates(&index, &filters, &event), 0);
     assert_eq!(candidates(&index, &filters, &parsed(r#"{"event_type":"purchase","promo_7":"x"}"#)), 1);
 }
@@ -207,12 +212,7 @@ fn many_equal_filters_hide_no_waste() {
     let (mut index, filters) = inserted(wasted.chain(equal));
     let event = parsed(r#"{"event_type":"purchase","name":"u"}"#);
     assert!(candidates(&index, &filters, &event) > 900);
-    (0..2_000).for_each(|_| index.observe(&event));
-    for id in index.misplaced(10_000) {
-        let filter = &filters[usize::try_from(id.0).unwrap()];
-        index.insert(id, Target { shard: Shard(0), slot: Slot(0) }, filter);
-    }
-    index.publish(FilterVersion(2));
+    place_anew(&mut index, &filters, &event);
     assert_eq!(candidates(&index, &filters, &event), 1);
 }
 

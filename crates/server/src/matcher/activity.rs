@@ -115,8 +115,11 @@ impl Activity {
             elsewhere.looked_at.retain(|_, at_ms| now_ms - *at_ms <= ASKED_FOR_MS);
             (elsewhere.looked_at.keys().copied().collect(), elsewhere.asked.clone())
         };
-        let counted = asked.into_iter().filter(|_| has_matcher).map(|filter| (filter, self.counted(filter, now_ms)));
-        (looked_at, counted.collect())
+        let counted = match has_matcher {
+            true => asked.into_iter().map(|filter| (filter, self.counted(filter, now_ms))).collect(),
+            false => Vec::new(),
+        };
+        (looked_at, counted)
     }
 
     /// Takes what the other instances report.
