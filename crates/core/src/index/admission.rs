@@ -1,8 +1,12 @@
 //! What a filter will cost, told before it is taken in.
 
+use std::cell::OnceCell;
+
+use bumpalo::Bump;
+
 use super::cover::{Atom, Domain, Estimate, Frequencies, cover};
 use super::fields::{Field, Fields};
-use super::formula::Formula;
+use super::formula::{Formula, Maker};
 use super::symbols::Sense;
 use crate::Filter;
 
@@ -30,14 +34,13 @@ pub struct Admission {
 /// Judges a filter on its own. A filter that matches no event has no entries.
 #[must_use]
 pub fn admission(filter: &Filter) -> Admission {
-    let mut fields = Fields::default();
-    let formula =
-        Formula::of_filter(filter, &mut fields).unwrap_or_else(|| Formula::of(&filter.condition(), true, &mut fields));
+    let (arena, condition) = (Bump::new(), OnceCell::new());
+    let formula = Maker { arena: &arena, fields: &mut Fields::default() }.whole(filter, &condition);
     if formula == Formula::Never {
         return Admission { indexability: Indexability::Keyed, entries: 0 };
     }
-    let cover = cover(formula, &Unknown);
-    let worst = cover.placements.iter().map(|placement| match (&placement.key.0, placement.rest.len()) {
+    let cover = cover(formula, &Unknown, &arena);
+    let worst = cover.placements.iter().map(|placement| match (placement.key.0, placement.rest.len()) {
         (Atom::Always | Atom::Present(_), 0) | (Atom::Numeric(_), 1) => Indexability::Plain,
         (Atom::Always, _) => Indexability::Scanned,
         (Atom::Present(_) | Atom::Numeric(_), _) => Indexability::Weak,

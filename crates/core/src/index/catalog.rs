@@ -136,7 +136,7 @@ impl Catalog {
         id
     }
 
-    pub(super) fn atom(&mut self, atom: &Atom) -> SymbolId {
+    pub(super) fn atom(&mut self, atom: Atom<'_>) -> SymbolId {
         atom.sense().map_or(ALWAYS, |(field, sense)| self.intern(field, sense))
     }
 
@@ -229,8 +229,8 @@ impl Catalog {
     }
 
     /// Narrows gate words by a test of one field; false if it does not fit.
-    pub(super) fn admit(&mut self, field: Field, values: &[Scalar], negated: bool, words: &mut Words) -> bool {
-        let ids: SmallVec<[SymbolId; 8]> = values.iter().map(|value| self.intern(field, Sense::of(value))).collect();
+    pub(super) fn admit(&mut self, field: Field, values: &[Scalar<'_>], negated: bool, words: &mut Words) -> bool {
+        let ids: SmallVec<[SymbolId; 8]> = values.iter().map(|value| self.intern(field, Sense::of(*value))).collect();
         let admitted = if negated { Admitted::Others(&ids) } else { Admitted::Values(&ids) };
         self.gates.admit(field, &admitted, words, &mut self.symbols)
     }
@@ -289,11 +289,11 @@ impl Catalog {
 }
 
 impl Names for Catalog {
-    fn symbol(&mut self, field: Field, value: &Scalar) -> SymbolId {
+    fn symbol(&mut self, field: Field, value: Scalar<'_>) -> SymbolId {
         self.intern(field, Sense::of(value))
     }
 
-    fn element(&mut self, field: Field, value: &Scalar) -> SymbolId {
+    fn element(&mut self, field: Field, value: Scalar<'_>) -> SymbolId {
         self.intern(field, Sense::Element(Element::of(value)))
     }
 

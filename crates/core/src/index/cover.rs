@@ -4,10 +4,9 @@
 //! Nothing is multiplied out beyond that. Which parts these are is decided by a [`plan`]. What a key does not decide is
 //! the *rest*, checked for the filters it finds.
 
-use std::sync::Arc;
-
+use bumpalo::Bump;
+use bumpalo::collections::Vec;
 use hashbrown::HashMap;
-use smallvec::{SmallVec, smallvec};
 
 use super::fields::Field;
 use super::formula::{Formula, Scalar, Test};
@@ -16,38 +15,36 @@ use super::plan::plan;
 use super::symbols::{Element, Sense};
 
 /// Something an event has or has not, by one field.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Atom {
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Atom<'a> {
     Always,
     Present(Field),
     Numeric(Field),
-    Value(Field, Scalar),
-    Prefix(Field, Arc<str>),
-    Element(Field, Scalar),
+    Value(Field, Scalar<'a>),
+    Prefix(Field, &'a str),
+    Element(Field, Scalar<'a>),
     Interval { field: Field, level: u8, upper: bool, cell: u64 },
 }
 
-impl Atom {
+impl<'a> Atom<'a> {
     /// How the dictionary knows it; none for what every event has.
-    pub(super) fn sense(&self) -> Option<(Field, Sense<'_>)> {
+    pub(super) fn sense(self) -> Option<(Field, Sense<'a>)> {
         Some(match self {
             Self::Always => return None,
-            Self::Present(field) => (*field, Sense::Present),
-            Self::Numeric(field) => (*field, Sense::Numeric),
-            Self::Value(field, value) => (*field, Sense::of(value)),
-            Self::Prefix(field, prefix) => (*field, Sense::Prefix(prefix.as_bytes())),
-            Self::Element(field, value) => (*field, Sense::Element(Element::of(value))),
-            Self::Interval { field, level, upper, cell } => {
-                (*field, Sense::Interval { level: *level, upper: *upper, cell: *cell })
-            }
+            Self::Present(field) => (field, Sense::Present),
+            Self::Numeric(field) => (field, Sense::Numeric),
+            Self::Value(field, value) => (field, Sense::of(value)),
+            Self::Prefix(field, prefix) => (field, Sense::Prefix(prefix.as_bytes())),
+            Self::Element(field, value) => (field, Sense::Element(Element::of(value))),
+            Self::Interval { field, level, upper, cell } => (field, Sense::Interval { level, upper, cell }),
         })
     }
 
     /// The kind of a part of a pair: its field, and whether it is a prefix.
-    pub(super) fn domain(&self) -> Option<Domain> {
+    pub(super) fn domain(self) -> Option<Domain> {
         match self {
-            Self::Value(field, _) => Some((*field, false)),
-            Self::Prefix(field, _) => Some((*field, true)),
+            Self::Value(field, _) => Some((field, false)),
+            Self::Prefix(field, _) => Some((field, true)),
             _ => None,
         }
     }
@@ -56,13 +53,14 @@ impl Atom {
 pub(super) type Domain = (Field, bool);
 
 /// Two atoms, or one.
-pub(super) type Key = (Atom, Option<Atom>);
+pub(super) type Key<'a> = (Atom<'a>, Option<Atom<'a>>);
 
 /// One place of a filter.
-#[derive(Clone, Debug)]
-pub(super) struct Placement {
-    pub(super) key: Key,
-    pub(super) rest: Vec<Formula>,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placement<'a> {
+    pub(super) key: Key<'a>,
+    /// Placements whose keys leave the same share one slice.
+    pub(super) rest: &'a [Formula<'a>],
 }
 
 /// How often events have an atom, and which pairs of domains may be looked up.
@@ -82,9 +80,9 @@ pub(super) struct Estimate {
 }
 
 /// Where a whole filter goes, and whether one event may find it twice.
-#[derive(Clone, Debug)]
-pub(super) struct Cover {
-    pub(super) placements: Vec<Placement>,
+#[derive(Debug)]
+pub(super) struct Cover<'a> {
+    pub(super) placements: Vec<'a, Placement<'a>>,
     pub(super) repeats: bool,
 }
 
@@ -92,63 +90,64 @@ pub(super) struct Cover {
 const PREFIX_BYTES_MAX: usize = 32;
 
 /// The cover that a plan makes.
-pub(super) fn cover(formula: Formula, frequencies: &impl Frequencies) -> Cover {
-    let plan = plan(formula, frequencies);
-    let mut cover = Cover { placements: Vec::new(), repeats: plan.is_apart() };
-    plan.place(&mut cover.placements);
-    if cover.repeats {
-        join_equal_keys(&mut cover.placements);
+pub(super) fn cover<'a>(formula: Formula<'a>, frequencies: &impl Frequencies, arena: &'a Bump) -> Cover<'a> {
+    let plan = plan(formula, frequencies, arena);
+    let mut placements = Vec::new_in(arena);
+    plan.place(&mut placements);
+    if plan.is_apart() {
+        placements = join_equal_keys(placements);
     }
-    cover
+    Cover { placements, repeats: plan.is_apart() }
 }
 
 /// Two branches may have one key; a filter is in a cluster at most once, so their rests become alternatives.
-fn join_equal_keys(placements: &mut Vec<Placement>) {
-    let mut by_key: HashMap<Key, usize> = HashMap::new();
-    let mut joined: Vec<Placement> = Vec::with_capacity(placements.len());
-    for placement in placements.drain(..) {
+fn join_equal_keys<'a>(placements: Vec<'a, Placement<'a>>) -> Vec<'a, Placement<'a>> {
+    let arena = placements.bump();
+    let mut by_key: HashMap<Key<'_>, usize> = HashMap::new();
+    let mut joined: Vec<'a, Placement<'a>> = Vec::with_capacity_in(placements.len(), arena);
+    for placement in placements {
         match by_key.get(&placement.key) {
             None => {
-                by_key.insert(placement.key.clone(), joined.len());
+                by_key.insert(placement.key, joined.len());
                 joined.push(placement);
             }
             Some(at) => {
-                let earlier = Formula::and(std::mem::take(&mut joined[*at].rest));
-                joined[*at].rest = Formula::or(vec![earlier, Formula::and(placement.rest)]).conjuncts();
+                let rests = [joined[*at].rest, placement.rest];
+                let either = rests.map(|rest| Formula::and(rest.iter().copied(), arena));
+                joined[*at].rest = Formula::or(either, arena).conjuncts(arena);
             }
         }
     }
-    *placements = joined;
+    joined
 }
 
 /// The atoms of a part that was chosen, each with what is still to be checked of the part.
-fn atoms(part: Formula) -> SmallVec<[(Atom, Option<Formula>); 2]> {
-    let Formula::Test(test) = part else { return SmallVec::new() };
+fn atoms<'a>(part: Formula<'a>, arena: &'a Bump) -> Vec<'a, (Atom<'a>, Option<Formula<'a>>)> {
+    let mut atoms = Vec::new_in(arena);
+    let Formula::Test(test) = part else { return atoms };
     match test {
         Test::OneOf { field, values, .. } => {
-            values.iter().map(|value| (Atom::Value(field, value.clone()), None)).collect()
+            atoms.extend(values.iter().map(|value| (Atom::Value(field, *value), None)));
         }
-        Test::Text { field, ref pattern, .. } => {
+        Test::Text { field, pattern, .. } => {
             let prefix = beginning(pattern);
-            let atom = Atom::Prefix(field, prefix.into());
-            let is_whole = prefix.len() == pattern.len();
-            smallvec![(atom, (!is_whole).then_some(Formula::Test(test)))]
+            atoms.push((Atom::Prefix(field, prefix), (prefix.len() < pattern.len()).then_some(part)));
         }
         Test::Range { field, low, high } => match range(low.as_ref(), high.as_ref()) {
-            Range::Point(at) => smallvec![(Atom::Value(field, Scalar::Number(at)), Some(Formula::Test(test)))],
-            Range::Sides => smallvec![(Atom::Numeric(field), Some(Formula::Test(test)))],
+            Range::Point(at) => atoms.push((Atom::Value(field, Scalar::Number(at)), Some(part))),
+            Range::Sides => atoms.push((Atom::Numeric(field), Some(part))),
             Range::Interval { level, cell } => {
-                let half = |upper, low, high| {
+                for (upper, low, high) in [(false, low, None), (true, None, high)] {
                     let rest = Formula::Test(Test::Range { field, low, high });
-                    (Atom::Interval { field, level, upper, cell }, Some(rest))
-                };
-                smallvec![half(false, low, None), half(true, None, high)]
+                    atoms.push((Atom::Interval { field, level, upper, cell }, Some(rest)));
+                }
             }
         },
-        Test::Holds { field, value, .. } => smallvec![(Atom::Element(field, value), None)],
-        Test::Present(field) => smallvec![(Atom::Present(field), None)],
-        _ => SmallVec::new(),
+        Test::Holds { field, value, .. } => atoms.push((Atom::Element(field, value), None)),
+        Test::Present(field) => atoms.push((Atom::Present(field), None)),
+        _ => {}
     }
+    atoms
 }
 
 pub(super) fn beginning(pattern: &str) -> &str {
@@ -177,37 +176,37 @@ pub(super) fn range(low: Option<&Bound>, high: Option<&Bound>) -> Range {
     Range::Interval { level, cell }
 }
 
-/// An entry for each key that the chosen parts make.
-pub(super) fn place(mut parts: Vec<Formula>, first: Option<usize>, second: Option<usize>) -> Vec<Placement> {
-    // The second is the later one, so taking it out first leaves the place of the other.
-    let right = second.map(|at| atoms(parts.remove(at)));
-    let left = first.map(|at| atoms(parts.remove(at)));
-    let mut others = parts;
-    let mut keys: SmallVec<[(Key, [Option<Formula>; 2]); 4]> = SmallVec::new();
-    match (left, right) {
-        (Some(left), None) => keys.extend(left.into_iter().map(|(atom, rest)| ((atom, None), [rest, None]))),
+/// Adds a placement for each key that the chosen parts make.
+pub(super) fn place<'a>(
+    parts: &[Formula<'a>],
+    first: Option<usize>,
+    second: Option<usize>,
+    placements: &mut Vec<'a, Placement<'a>>,
+) {
+    let arena = placements.bump();
+    let others = parts.iter().enumerate().filter(|(at, _)| Some(*at) != first && Some(*at) != second);
+    let others = Vec::from_iter_in(others.map(|(_, part)| *part), arena).into_bump_slice();
+    // What the key leaves of its own parts comes first.
+    let rest = |of_key: [Option<Formula<'a>>; 2]| match of_key {
+        [None, None] => others,
+        _ => Vec::from_iter_in(of_key.into_iter().flatten().chain(others.iter().copied()), arena).into_bump_slice(),
+    };
+    let atoms = |at: Option<usize>| at.map(|at| atoms(parts[at], arena));
+    match (atoms(first), atoms(second)) {
+        (None, _) => placements.push(Placement { key: (Atom::Always, None), rest: others }),
+        (Some(left), None) => {
+            let places = left.into_iter().map(|(atom, left)| Placement { key: (atom, None), rest: rest([left, None]) });
+            placements.extend(places);
+        }
         (Some(left), Some(right)) => {
-            for (atom, rest) in left {
-                keys.extend(right.iter().map(|(other, other_rest)| {
-                    let (atom, other) = (atom.clone(), other.clone());
-                    let ordered = if atom.domain() > other.domain() { (other, atom) } else { (atom, other) };
-                    ((ordered.0, Some(ordered.1)), [rest.clone(), other_rest.clone()])
+            for (atom, left) in left {
+                placements.extend(right.iter().map(|(other, right)| {
+                    let ordered = if atom.domain() > other.domain() { (*other, atom) } else { (atom, *other) };
+                    Placement { key: (ordered.0, Some(ordered.1)), rest: rest([left, *right]) }
                 }));
             }
         }
-        (None, _) => keys.push(((Atom::Always, None), [None, None])),
     }
-    let mut placements = Vec::with_capacity(keys.len());
-    let last = keys.len().saturating_sub(1);
-    for (n, (key, of_key)) in keys.into_iter().enumerate() {
-        let mut rest = if n == last { std::mem::take(&mut others) } else { others.clone() };
-        // What the key leaves of its own parts comes first.
-        for part in of_key.into_iter().flatten().rev() {
-            rest.insert(0, part);
-        }
-        placements.push(Placement { key, rest });
-    }
-    placements
 }
 
 #[cfg(test)]
@@ -218,6 +217,7 @@ mod tests {
     use super::*;
     use crate::Filter;
     use crate::index::fields::Fields;
+    use crate::index::formula::Maker;
 
     /// Nothing is rare, and every question is counted.
     #[derive(Default)]
@@ -246,8 +246,9 @@ mod tests {
         (0..50).for_each(|n| write!(text, " && (b != {n} || c != {n})").unwrap());
         let filter = Filter::new(vec![], vec![], None, Some(&text)).unwrap();
         let asked = Asked::default();
-        let formula = Formula::of(&filter.condition(), true, &mut Fields::default());
-        assert!(!cover(formula, &asked).placements.is_empty());
+        let (arena, condition) = (Bump::new(), filter.condition());
+        let formula = Maker { arena: &arena, fields: &mut Fields::default() }.expr(&condition, true);
+        assert!(!cover(formula, &asked, &arena).placements.is_empty());
         assert!(asked.0.get() < 10_000, "{} questions", asked.0.get());
     }
 }

@@ -1,5 +1,6 @@
 //! From a placement to an entry: distributes what a key leaves over order, second bound, gates and code.
 
+use bumpalo::Bump;
 use smallvec::{SmallVec, smallvec};
 
 use super::catalog::Catalog;
@@ -34,20 +35,31 @@ impl Placed {
 }
 
 impl Catalog {
-    pub(super) fn key(&mut self, (first, second): &Key) -> SymbolKey {
-        [self.atom(first), second.as_ref().map_or(NONE, |atom| self.atom(atom))]
+    pub(super) fn key(&mut self, (first, second): Key<'_>) -> SymbolKey {
+        [self.atom(first), second.map_or(NONE, |atom| self.atom(atom))]
     }
 
-    /// Makes the entry of a placement whose key has these symbols.
-    pub(super) fn encode(&mut self, placement: Placement, key: SymbolKey, repeats: bool) -> Placed {
-        let domains = domains(&placement.key);
-        let (first, _) = &placement.key;
+    /// Makes the entry of a placement, or, if it is to be `evaluated`, one with all that the key leaves as code, so that
+    /// entries of any filters lie in one cluster.
+    pub(super) fn encode<'a>(
+        &mut self,
+        placement: &Placement<'a>,
+        repeats: bool,
+        evaluated: bool,
+        arena: &'a Bump,
+    ) -> (Layout, Entry) {
+        let (first, _) = placement.key;
         let mut layout = Layout { repeats, ..Layout::default() };
+        let mut entry = Entry { words: smallvec![NONE], code: Vec::new() };
+        if evaluated {
+            self.encode_rest(placement.rest.iter().copied(), &mut layout, &mut entry, arena);
+            return (layout, entry);
+        }
         let mut bounds: SmallVec<[(Column, u64); 2]> = SmallVec::new();
         let mut words = [u64::MAX; gates::WORDS];
-        let mut rest = Vec::new();
+        let mut rest: SmallVec<[Formula<'_>; 4]> = SmallVec::new();
         for part in placement.rest {
-            match part {
+            match *part {
                 Formula::Test(Test::Range { field, low, high }) => {
                     for (bound, upper) in [(low, false), (high, true)] {
                         let Some(bound) = bound else { continue };
@@ -63,7 +75,7 @@ impl Catalog {
                         }
                     }
                 }
-                Formula::Test(Test::OneOf { field, ref values, negated })
+                Formula::Test(Test::OneOf { field, values, negated })
                     if self.is_gated(field, values.len()) && self.admit(field, values, negated, &mut words) => {}
                 Formula::Test(Test::Present(field)) if self.admit_presence(field, true, &mut words) => {}
                 Formula::Test(Test::Absent(field)) if self.admit_presence(field, false, &mut words) => {}
@@ -75,7 +87,6 @@ impl Catalog {
         for (column, bound) in bounds.drain(bounds.len().min(2)..) {
             rest.push(Formula::Test(exact_range(column, bound)));
         }
-        let mut entry = Entry { words: smallvec![NONE], code: Vec::new() };
         let mut columns = bounds.into_iter().map(|(column, bound)| {
             push_bound(column, bound, &mut entry.words);
             column
@@ -88,22 +99,20 @@ impl Catalog {
                 entry.words.push(word);
             }
         }
-        self.encode_rest(rest, &mut layout, &mut entry);
-        Placed { key, domains, layout, entry }
+        self.encode_rest(rest.into_iter(), &mut layout, &mut entry, arena);
+        (layout, entry)
     }
 
-    /// The same, but all that the key leaves becomes code, so that entries of any filters lie in one cluster.
-    pub(super) fn encode_evaluated(&mut self, placement: Placement, key: SymbolKey, repeats: bool) -> Placed {
-        let mut layout = Layout { repeats, ..Layout::default() };
-        let mut entry = Entry { words: smallvec![NONE], code: Vec::new() };
-        self.encode_rest(placement.rest, &mut layout, &mut entry);
-        Placed { key, domains: domains(&placement.key), layout, entry }
-    }
-
-    fn encode_rest(&mut self, rest: Vec<Formula>, layout: &mut Layout, entry: &mut Entry) {
-        if !rest.is_empty() {
+    fn encode_rest<'a>(
+        &mut self,
+        rest: impl ExactSizeIterator<Item = Formula<'a>>,
+        layout: &mut Layout,
+        entry: &mut Entry,
+        arena: &'a Bump,
+    ) {
+        if rest.len() > 0 {
             layout.code = true;
-            program::encode(&Formula::and(rest), self, &mut entry.code);
+            program::encode(&Formula::and(rest, arena), self, &mut entry.code);
             entry.words.push(0);
         }
     }
@@ -115,12 +124,12 @@ impl Catalog {
 }
 
 /// Of a key of two.
-fn domains((first, second): &Key) -> Option<(Domain, Domain)> {
-    second.as_ref().and_then(|second| first.domain().zip(second.domain()))
+pub(super) fn domains((first, second): Key<'_>) -> Option<(Domain, Domain)> {
+    second.and_then(|second| first.domain().zip(second.domain()))
 }
 
-fn is_of_key(key: &Atom, field: Field) -> bool {
-    matches!(key, Atom::Numeric(other) | Atom::Interval { field: other, .. } if *other == field)
+fn is_of_key(key: Atom<'_>, field: Field) -> bool {
+    matches!(key, Atom::Numeric(other) | Atom::Interval { field: other, .. } if other == field)
 }
 
 fn column(field: Field, upper: bool, floor: u64) -> (Column, u64) {
@@ -140,7 +149,7 @@ fn push_bound(column: Column, floor: u64, words: &mut SmallVec<[u32; 6]>) {
 }
 
 /// The range that a column would have decided.
-fn exact_range(column: Column, floor: u64) -> Test {
+fn exact_range(column: Column, floor: u64) -> Test<'static> {
     let at = Number { floor, rest: 0 };
     // An upper key admits all numbers of that floor.
     let bound = |at| Some(Bound { at, inclusive: true });

@@ -2,26 +2,33 @@
 //!
 //! In this form the three values of `where` expressions become two: a test, negated or not, is true only if its field
 //! is there and, for orders and string functions, of the right type.
+//!
+//! Formulas borrow from the filter and lie in an arena that is emptied after every filter: making, joining and copying
+//! them allocates nothing.
 
+use std::cell::OnceCell;
 use std::sync::{Arc, LazyLock};
+
+use bumpalo::Bump;
+use bumpalo::collections::Vec;
 
 use super::fields::{Field, Fields};
 use super::number::{Bound, Number};
 use crate::Filter;
 use crate::filter::ast::{CompareOp, Expr, Literal, Path, Segment, StringFunction, Term};
 
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Formula {
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Formula<'a> {
     Any,
     Never,
-    And(Vec<Formula>),
-    Or(Vec<Formula>),
-    Test(Test),
+    And(&'a [Formula<'a>]),
+    Or(&'a [Formula<'a>]),
+    Test(Test<'a>),
 }
 
 /// One condition on an event.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Test {
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Test<'a> {
     Present(Field),
     /// Only for top-level fields: below, what leads to the field must be there.
     Absent(Field),
@@ -33,7 +40,7 @@ pub(super) enum Test {
     /// There, and equal to one of these; or, negated, there and equal to none.
     OneOf {
         field: Field,
-        values: Arc<[Scalar]>,
+        values: &'a [Scalar<'a>],
         negated: bool,
     },
     /// A number within the bounds, of which there is at least one.
@@ -46,42 +53,42 @@ pub(super) enum Test {
     Order {
         field: Field,
         op: CompareOp,
-        text: Arc<str>,
+        text: &'a Arc<str>,
     },
     Text {
         field: Field,
         function: StringFunction,
-        pattern: Arc<str>,
+        pattern: &'a Arc<str>,
         negated: bool,
     },
     /// A list with an element equal to this, or an object with a key like this; or, negated, a list or object without.
     Holds {
         field: Field,
-        value: Scalar,
+        value: Scalar<'a>,
         negated: bool,
     },
     /// Anything else, evaluated as it was written.
     Opaque {
-        expr: Arc<Expr>,
+        expr: &'a Expr,
         negated: bool,
     },
 }
 
 /// What a field can be equal to.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) enum Scalar {
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) enum Scalar<'a> {
     Null,
     Bool(bool),
     Number(Number),
-    Text(Arc<str>),
+    Text(&'a Arc<str>),
 }
 
-impl Scalar {
-    fn of(literal: &Literal) -> Self {
+impl<'a> Scalar<'a> {
+    fn of(literal: &'a Literal) -> Self {
         match literal {
             Literal::Null => Self::Null,
             Literal::Bool(value) => Self::Bool(*value),
-            Literal::String(text) => Self::Text(Arc::clone(text)),
+            Literal::String(text) => Self::Text(text),
             Literal::Int(_) | Literal::Uint(_) | Literal::Double(_) => number(literal).map_or(Self::Null, Self::Number),
         }
     }
@@ -104,91 +111,202 @@ fn top_level(name: &str) -> Path {
     Path([Segment::Key(name.into())].into())
 }
 
-impl Formula {
-    /// When a filter matches: as [`Filter::condition`], without a tree in between. None if a typed field must stay as
-    /// it was written.
-    pub(super) fn of_filter(filter: &Filter, fields: &mut Fields) -> Option<Self> {
-        let mut parts = Vec::with_capacity(4);
-        for (path, values) in [(&EVENT_TYPE, &filter.event_types), (&USER_TIER, &filter.user_tiers)] {
+/// Where formulas are made.
+pub(super) struct Maker<'a, 'f> {
+    pub(super) arena: &'a Bump,
+    pub(super) fields: &'f mut Fields,
+}
+
+impl<'a> Maker<'a, '_> {
+    /// When a filter matches. Its condition as a tree is made, and kept by the caller, only if there is no way without.
+    pub(super) fn whole(&mut self, filter: &'a Filter, condition: &'a OnceCell<Expr>) -> Formula<'a> {
+        self.filter(filter).unwrap_or_else(|| self.expr(condition.get_or_init(|| filter.condition()), true))
+    }
+
+    /// As [`Filter::condition`], without a tree in between. None if a typed field must stay as it was written.
+    fn filter(&mut self, filter: &'a Filter) -> Option<Formula<'a>> {
+        let mut parts = Vec::with_capacity_in(4, self.arena);
+        for (path, values) in [(&*EVENT_TYPE, &filter.event_types), (&*USER_TIER, &filter.user_tiers)] {
             if !values.is_empty() {
-                let values = values.iter().map(|value| Scalar::Text(Arc::clone(value))).collect();
-                parts.push(one_of(path, values, true, fields)?);
+                parts.push(self.one_of(path, values.iter().map(Scalar::Text), true)?);
             }
         }
         if let Some(least) = &filter.min_amount {
-            parts.push(compare(&AMOUNT, CompareOp::Ge, least, true, fields)?);
+            parts.push(self.compare(&AMOUNT, CompareOp::Ge, least, true)?);
         }
-        parts.extend(filter.where_.as_ref().map(|expr| Self::of(expr, true, fields)));
-        Some(Self::and(parts))
+        parts.extend(filter.where_.as_ref().map(|expr| self.expr(expr, true)));
+        Some(Formula::and(parts, self.arena))
     }
 
     /// When `expr` is true; or, if `wanted` is not, when it is false.
-    pub(super) fn of(expr: &Expr, wanted: bool, fields: &mut Fields) -> Self {
+    pub(super) fn expr(&mut self, expr: &'a Expr, wanted: bool) -> Formula<'a> {
         match expr {
             Expr::And(operands) | Expr::Or(operands) => {
-                let operands = operands.iter().map(|operand| Self::of(operand, wanted, fields)).collect();
-                if matches!(expr, Expr::And(_)) == wanted { Self::and(operands) } else { Self::or(operands) }
+                let arena = self.arena;
+                let operands = operands.iter().map(|operand| self.expr(operand, wanted));
+                if matches!(expr, Expr::And(_)) == wanted {
+                    Formula::and(operands, arena)
+                } else {
+                    Formula::or(operands, arena)
+                }
             }
-            Expr::Not(inner) => Self::of(inner, !wanted, fields),
-            _ => test(expr, wanted, fields)
-                .unwrap_or_else(|| Self::Test(Test::Opaque { expr: Arc::new(expr.clone()), negated: !wanted })),
+            Expr::Not(inner) => self.expr(inner, !wanted),
+            _ => self.test(expr, wanted).unwrap_or(Formula::Test(Test::Opaque { expr, negated: !wanted })),
         }
     }
 
+    /// The test of one literal, or none if it must stay as it was written.
+    fn test(&mut self, expr: &'a Expr, wanted: bool) -> Option<Formula<'a>> {
+        match expr {
+            Expr::Compare { op, left: Term::Field(path), right: Term::Literal(literal) } => {
+                self.compare(path, *op, literal, wanted)
+            }
+            Expr::Compare { op, left: Term::Literal(literal), right: Term::Field(path) } => {
+                self.compare(path, turned(*op), literal, wanted)
+            }
+            Expr::In { item: Term::Field(path), list: Term::List(items) } => {
+                let literals = items.iter().map_while(scalar);
+                if literals.clone().count() < items.len() {
+                    return None;
+                }
+                self.one_of(path, literals, wanted)
+            }
+            Expr::In { item: Term::Literal(literal), list: Term::Field(path) } => {
+                let field = self.fields.of(path)?;
+                Some(Formula::Test(Test::Holds { field, value: Scalar::of(literal), negated: !wanted }))
+            }
+            Expr::Call { function, target: Term::Field(path), arg: Term::Literal(Literal::String(pattern)) } => {
+                let field = self.fields.of(path)?;
+                Some(Formula::Test(Test::Text { field, function: *function, pattern, negated: !wanted }))
+            }
+            Expr::Has(path) => self.has(path, wanted),
+            Expr::Bare(Term::Field(path)) => self.one_of(path, [Scalar::Bool(wanted)].into_iter(), true),
+            Expr::Bare(Term::Literal(literal)) => {
+                Some(if *literal == Literal::Bool(wanted) { Formula::Any } else { Formula::Never })
+            }
+            _ => None,
+        }
+    }
+
+    fn one_of(
+        &mut self,
+        path: &Path,
+        values: impl Iterator<Item = Scalar<'a>>,
+        wanted: bool,
+    ) -> Option<Formula<'a>> {
+        let field = self.fields.of(path)?;
+        let values = sorted(values, self.arena);
+        Some(match (values.is_empty(), wanted) {
+            (true, true) => Formula::Never,
+            (true, false) => Formula::Test(Test::Present(field)),
+            (false, _) => Formula::Test(Test::OneOf { field, values, negated: !wanted }),
+        })
+    }
+
+    fn has(&mut self, path: &Path, wanted: bool) -> Option<Formula<'a>> {
+        let (last, parents) = path.0.split_last()?;
+        if matches!(last, Segment::Index(_)) {
+            return None;
+        }
+        let child = self.fields.of(path)?;
+        Some(Formula::Test(match (wanted, parents.is_empty()) {
+            (true, _) => Test::Present(child),
+            (false, true) => Test::Absent(child),
+            (false, false) => Test::Lacks { parent: self.fields.of(&Path(parents.into()))?, child },
+        }))
+    }
+
+    fn compare(&mut self, path: &Path, op: CompareOp, literal: &'a Literal, wanted: bool) -> Option<Formula<'a>> {
+        if let CompareOp::Eq | CompareOp::Ne = op {
+            return self.one_of(path, [Scalar::of(literal)].into_iter(), (op == CompareOp::Eq) == wanted);
+        }
+        let op = if wanted { op } else { opposite(op) };
+        if let Literal::String(text) = literal {
+            return Some(Formula::Test(Test::Order { field: self.fields.of(path)?, op, text }));
+        }
+        let at = number(literal)?;
+        let bound = |inclusive| Some(Bound { at, inclusive });
+        let (low, high) = match op {
+            CompareOp::Lt => (None, bound(false)),
+            CompareOp::Le => (None, bound(true)),
+            CompareOp::Gt => (bound(false), None),
+            CompareOp::Ge => (bound(true), None),
+            CompareOp::Eq | CompareOp::Ne => return None,
+        };
+        Some(Formula::Test(Test::Range { field: self.fields.of(path)?, low, high }))
+    }
+}
+
+impl<'a> Formula<'a> {
     /// All of these, flattened; ranges of one field are joined.
-    pub(super) fn and(operands: Vec<Self>) -> Self {
-        let mut joined = Vec::with_capacity(operands.len());
+    pub(super) fn and(operands: impl IntoIterator<Item = Self>, arena: &'a Bump) -> Self {
+        let operands = operands.into_iter();
+        let mut joined = Vec::with_capacity_in(operands.size_hint().0, arena);
         for operand in operands {
             match operand {
                 Self::Any => {}
                 Self::Never => return Self::Never,
-                Self::And(inner) => inner.into_iter().for_each(|part| push(&mut joined, part, join_ranges)),
+                Self::And(inner) => inner.iter().for_each(|part| push(&mut joined, *part, join_ranges)),
                 other => push(&mut joined, other, join_ranges),
             }
         }
-        match joined.len() {
-            0 => Self::Any,
-            1 => joined.swap_remove(0),
-            _ => Self::And(joined),
+        match joined[..] {
+            [] => Self::Any,
+            [one] => one,
+            _ => Self::And(joined.into_bump_slice()),
         }
     }
 
     /// Any of these, flattened; equalities of one field are joined.
-    pub(super) fn or(operands: Vec<Self>) -> Self {
-        let mut joined = Vec::with_capacity(operands.len());
+    pub(super) fn or(operands: impl IntoIterator<Item = Self>, arena: &'a Bump) -> Self {
+        let operands = operands.into_iter();
+        let mut joined = Vec::with_capacity_in(operands.size_hint().0, arena);
+        let join = |earlier: &mut Self, later: &Self| join_equalities(earlier, later, arena);
         for operand in operands {
             match operand {
                 Self::Never => {}
                 Self::Any => return Self::Any,
-                Self::Or(inner) => inner.into_iter().for_each(|part| push(&mut joined, part, join_equalities)),
-                other => push(&mut joined, other, join_equalities),
+                Self::Or(inner) => inner.iter().for_each(|part| push(&mut joined, *part, join)),
+                other => push(&mut joined, other, join),
             }
         }
-        match joined.len() {
-            0 => Self::Never,
-            1 => joined.swap_remove(0),
-            _ => Self::Or(joined),
+        match joined[..] {
+            [] => Self::Never,
+            [one] => one,
+            _ => Self::Or(joined.into_bump_slice()),
         }
     }
 
     /// The parts that must all hold.
-    pub(super) fn conjuncts(self) -> Vec<Self> {
+    pub(super) fn conjuncts(self, arena: &'a Bump) -> &'a [Self] {
         match self {
             Self::And(parts) => parts,
-            Self::Any => Vec::new(),
-            other => vec![other],
+            Self::Any => &[],
+            other => std::slice::from_ref(arena.alloc(other)),
         }
     }
 }
 
 /// Adds a part, unless an earlier one is the same or takes it in.
-fn push(joined: &mut Vec<Formula>, part: Formula, join: fn(&mut Formula, &Formula) -> bool) {
+fn push<'a>(
+    joined: &mut Vec<'a, Formula<'a>>,
+    part: Formula<'a>,
+    join: impl Fn(&mut Formula<'a>, &Formula<'a>) -> bool,
+) {
     if !joined.iter_mut().any(|earlier| *earlier == part || join(earlier, &part)) {
         joined.push(part);
     }
 }
 
-fn join_ranges(earlier: &mut Formula, later: &Formula) -> bool {
+/// Each of these once, in order.
+fn sorted<'a>(values: impl Iterator<Item = Scalar<'a>>, arena: &'a Bump) -> &'a [Scalar<'a>] {
+    let mut all = Vec::from_iter_in(values, arena);
+    all.sort_unstable();
+    all.dedup();
+    all.into_bump_slice()
+}
+
+fn join_ranges(earlier: &mut Formula<'_>, later: &Formula<'_>) -> bool {
     let (
         Formula::Test(Test::Range { field, low, high }),
         Formula::Test(Test::Range { field: other, low: low_2, high: high_2 }),
@@ -212,7 +330,7 @@ fn tighter(a: Option<Bound>, b: Option<Bound>, beats: fn(Bound, Bound) -> bool) 
     Some(if beats(a, b) { a } else { b })
 }
 
-fn join_equalities(earlier: &mut Formula, later: &Formula) -> bool {
+fn join_equalities<'a>(earlier: &mut Formula<'a>, later: &Formula<'a>, arena: &'a Bump) -> bool {
     let (
         Formula::Test(Test::OneOf { field, values, negated: false }),
         Formula::Test(Test::OneOf { field: other, values: more, negated: false }),
@@ -223,97 +341,15 @@ fn join_equalities(earlier: &mut Formula, later: &Formula) -> bool {
     if field != other {
         return false;
     }
-    let mut joined: Vec<Scalar> = values.iter().chain(&**more).cloned().collect();
-    joined.sort_unstable();
-    joined.dedup();
-    *values = joined.into();
+    *values = sorted(values.iter().chain(*more).copied(), arena);
     true
 }
 
-/// The test of one literal, or none if it must stay as it was written.
-fn test(expr: &Expr, wanted: bool, fields: &mut Fields) -> Option<Formula> {
-    match expr {
-        Expr::Compare { op, left: Term::Field(path), right: Term::Literal(literal) } => {
-            compare(path, *op, literal, wanted, fields)
-        }
-        Expr::Compare { op, left: Term::Literal(literal), right: Term::Field(path) } => {
-            compare(path, turned(*op), literal, wanted, fields)
-        }
-        Expr::In { item: Term::Field(path), list: Term::List(items) } => {
-            let literals: Option<Vec<Scalar>> = items.iter().map(scalar).collect();
-            one_of(path, literals?, wanted, fields)
-        }
-        Expr::In { item: Term::Literal(literal), list: Term::Field(path) } => {
-            let field = fields.of(path)?;
-            Some(Formula::Test(Test::Holds { field, value: Scalar::of(literal), negated: !wanted }))
-        }
-        Expr::Call { function, target: Term::Field(path), arg: Term::Literal(Literal::String(pattern)) } => {
-            let field = fields.of(path)?;
-            Some(Formula::Test(Test::Text {
-                field,
-                function: *function,
-                pattern: Arc::clone(pattern),
-                negated: !wanted,
-            }))
-        }
-        Expr::Has(path) => has(path, wanted, fields),
-        Expr::Bare(Term::Field(path)) => one_of(path, vec![Scalar::Bool(wanted)], true, fields),
-        Expr::Bare(Term::Literal(literal)) => {
-            Some(if *literal == Literal::Bool(wanted) { Formula::Any } else { Formula::Never })
-        }
-        _ => None,
-    }
-}
-
-fn scalar(term: &Term) -> Option<Scalar> {
+fn scalar(term: &Term) -> Option<Scalar<'_>> {
     match term {
         Term::Literal(literal) => Some(Scalar::of(literal)),
         Term::Field(_) | Term::List(_) => None,
     }
-}
-
-fn one_of(path: &Path, mut values: Vec<Scalar>, wanted: bool, fields: &mut Fields) -> Option<Formula> {
-    let field = fields.of(path)?;
-    values.sort_unstable();
-    values.dedup();
-    Some(match (values.is_empty(), wanted) {
-        (true, true) => Formula::Never,
-        (true, false) => Formula::Test(Test::Present(field)),
-        (false, _) => Formula::Test(Test::OneOf { field, values: values.into(), negated: !wanted }),
-    })
-}
-
-fn has(path: &Path, wanted: bool, fields: &mut Fields) -> Option<Formula> {
-    let (last, parents) = path.0.split_last()?;
-    if matches!(last, Segment::Index(_)) {
-        return None;
-    }
-    let child = fields.of(path)?;
-    Some(Formula::Test(match (wanted, parents.is_empty()) {
-        (true, _) => Test::Present(child),
-        (false, true) => Test::Absent(child),
-        (false, false) => Test::Lacks { parent: fields.of(&Path(parents.into()))?, child },
-    }))
-}
-
-fn compare(path: &Path, op: CompareOp, literal: &Literal, wanted: bool, fields: &mut Fields) -> Option<Formula> {
-    if let CompareOp::Eq | CompareOp::Ne = op {
-        return one_of(path, vec![Scalar::of(literal)], (op == CompareOp::Eq) == wanted, fields);
-    }
-    let op = if wanted { op } else { opposite(op) };
-    if let Literal::String(text) = literal {
-        return Some(Formula::Test(Test::Order { field: fields.of(path)?, op, text: Arc::clone(text) }));
-    }
-    let at = number(literal)?;
-    let bound = |inclusive| Some(Bound { at, inclusive });
-    let (low, high) = match op {
-        CompareOp::Lt => (None, bound(false)),
-        CompareOp::Le => (None, bound(true)),
-        CompareOp::Gt => (bound(false), None),
-        CompareOp::Ge => (bound(true), None),
-        CompareOp::Eq | CompareOp::Ne => return None,
-    };
-    Some(Formula::Test(Test::Range { field: fields.of(path)?, low, high }))
 }
 
 /// The comparison with its sides exchanged.

@@ -1,5 +1,7 @@
 //! Chooses the parts of a filter that become its keys, by what they cost: plans, and the cheapest of them.
 
+use bumpalo::Bump;
+use bumpalo::collections::Vec;
 use smallvec::SmallVec;
 
 use super::bound;
@@ -40,55 +42,58 @@ const COMPARED: f64 = 0.3;
 const EVALUATED: f64 = 1.0;
 
 /// The cheapest plan for a filter, of those that are tried.
-pub(super) fn plan(formula: Formula, frequencies: &impl Frequencies) -> Plan {
-    Planner { frequencies, parts_left: TRIED_PARTS_MAX }.plan(formula.conjuncts(), 0)
+pub(super) fn plan<'a>(formula: Formula<'a>, frequencies: &impl Frequencies, arena: &'a Bump) -> Plan<'a> {
+    Planner { frequencies, arena, parts_left: TRIED_PARTS_MAX }.plan(formula.conjuncts(arena), 0)
 }
 
 /// What was chosen for a conjunction.
-pub(super) struct Plan {
-    parts: Vec<Formula>,
-    choice: Choice,
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    parts: &'a [Formula<'a>],
+    choice: Choice<'a>,
     cost: f64,
 }
 
-enum Choice {
+#[derive(Debug)]
+enum Choice<'a> {
     /// One of the parts, two as a pair, or none.
     Keys(Option<usize>, Option<usize>),
     /// A plan for each branch of a disjunction among them.
-    Apart(Vec<Plan>),
+    Apart(Vec<'a, Plan<'a>>),
 }
 
-impl Plan {
+impl<'a> Plan<'a> {
     /// Whether one event may find the filter under several keys.
     pub(super) fn is_apart(&self) -> bool {
         matches!(self.choice, Choice::Apart(_))
     }
 
-    /// An entry for each key.
-    pub(super) fn place(self, placements: &mut Vec<Placement>) {
-        match self.choice {
-            Choice::Keys(first, second) => placements.extend(place(self.parts, first, second)),
-            Choice::Apart(branches) => branches.into_iter().for_each(|branch| branch.place(placements)),
+    /// A placement for each key.
+    pub(super) fn place(&self, placements: &mut Vec<'a, Placement<'a>>) {
+        match &self.choice {
+            Choice::Keys(first, second) => place(self.parts, *first, *second, placements),
+            Choice::Apart(branches) => branches.iter().for_each(|branch| branch.place(placements)),
         }
     }
 }
 
-struct Planner<'a, F> {
-    frequencies: &'a F,
+struct Planner<'a, 'f, F> {
+    frequencies: &'f F,
+    arena: &'a Bump,
     /// Parts of branches that may still be looked at; see [`TRIED_PARTS_MAX`].
     parts_left: usize,
 }
 
-impl<F: Frequencies> Planner<'_, F> {
-    fn plan(&mut self, parts: Vec<Formula>, depth: usize) -> Plan {
-        let (choice, cost) = self.best_keys(&parts);
+impl<'a, F: Frequencies> Planner<'a, '_, F> {
+    fn plan(&mut self, parts: &'a [Formula<'a>], depth: usize) -> Plan<'a> {
+        let (choice, cost) = self.best_keys(parts);
         if depth < DEPTH_MAX && cost > ENTRY_COST {
             for (at, part) in parts.iter().enumerate() {
                 let Formula::Or(branches) = part else { continue };
                 if branches.len() > BRANCHES_MAX {
                     continue;
                 }
-                if let Some((branches, cost)) = self.take_apart(&parts, at, branches, depth, cost) {
+                if let Some((branches, cost)) = self.take_apart(parts, at, branches, depth, cost) {
                     return Plan { parts, choice: Choice::Apart(branches), cost };
                 }
             }
@@ -97,7 +102,7 @@ impl<F: Frequencies> Planner<'_, F> {
     }
 
     /// The cheapest of the parts or pairs of them, and what that costs.
-    fn best_keys(&self, parts: &[Formula]) -> (Choice, f64) {
+    fn best_keys(&self, parts: &[Formula<'a>]) -> (Choice<'a>, f64) {
         let offers: SmallVec<[Option<Offer>; 6]> = parts.iter().map(|part| offer(part, self.frequencies)).collect();
         let left_over = AllLeftovers::of(parts, self.frequencies);
         let mut best = (left_over.without(&[]).weight(), None, None);
@@ -133,18 +138,18 @@ impl<F: Frequencies> Planner<'_, F> {
     /// A plan for each branch with the other parts, if together they cost less than `most`.
     fn take_apart(
         &mut self,
-        parts: &[Formula],
+        parts: &'a [Formula<'a>],
         at: usize,
-        branches: &[Formula],
+        branches: &'a [Formula<'a>],
         depth: usize,
         most: f64,
-    ) -> Option<(Vec<Plan>, f64)> {
-        let (mut plans, mut cost) = (Vec::with_capacity(branches.len()), 0.0);
+    ) -> Option<(Vec<'a, Plan<'a>>, f64)> {
+        let (mut plans, mut cost) = (Vec::with_capacity_in(branches.len(), self.arena), 0.0);
         for branch in branches {
             self.parts_left = self.parts_left.checked_sub(parts.len())?;
-            let others = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, part)| part.clone());
-            let conjunction = Formula::and([branch.clone()].into_iter().chain(others).collect());
-            let plan = self.plan(conjunction.conjuncts(), depth + 1);
+            let others = parts.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, part)| *part);
+            let conjunction = Formula::and([*branch].into_iter().chain(others), self.arena);
+            let plan = self.plan(conjunction.conjuncts(self.arena), depth + 1);
             cost += plan.cost;
             plans.push(plan);
             if cost >= most {
@@ -172,7 +177,7 @@ struct Offer {
     alone: usize,
 }
 
-fn offer(part: &Formula, frequencies: &impl Frequencies) -> Option<Offer> {
+fn offer(part: &Formula<'_>, frequencies: &impl Frequencies) -> Option<Offer> {
     let Formula::Test(test) = part else { return None };
     let one = |field, sense, rest, domain| {
         let Estimate { frequency, alone } = frequencies.of(field, sense);
@@ -181,8 +186,8 @@ fn offer(part: &Formula, frequencies: &impl Frequencies) -> Option<Offer> {
     match test {
         Test::OneOf { field, values, negated: false } => {
             let (mut frequency, mut alone) = (0.0, 0);
-            for value in &**values {
-                let estimate = frequencies.of(*field, Sense::of(value));
+            for value in *values {
+                let estimate = frequencies.of(*field, Sense::of(*value));
                 frequency += estimate.frequency;
                 alone = alone.max(estimate.alone);
             }
@@ -207,7 +212,7 @@ fn offer(part: &Formula, frequencies: &impl Frequencies) -> Option<Offer> {
             }
         },
         Test::Holds { field, value, negated: false } => {
-            one(*field, Sense::Element(Element::of(value)), Leftovers::default(), None)
+            one(*field, Sense::Element(Element::of(*value)), Leftovers::default(), None)
         }
         Test::Present(field) => one(*field, Sense::Present, Leftovers::default(), None),
         _ => None,
@@ -227,7 +232,7 @@ impl Leftovers {
         Self { bounds, ..Self::default() }
     }
 
-    fn of_part(part: &Formula, frequencies: &impl Frequencies) -> Self {
+    fn of_part(part: &Formula<'_>, frequencies: &impl Frequencies) -> Self {
         match part {
             Formula::Test(Test::Range { low, high, .. }) => {
                 Self::bounds(usize::from(low.is_some()) + usize::from(high.is_some()))
@@ -270,7 +275,7 @@ struct AllLeftovers {
 }
 
 impl AllLeftovers {
-    fn of(parts: &[Formula], frequencies: &impl Frequencies) -> Self {
+    fn of(parts: &[Formula<'_>], frequencies: &impl Frequencies) -> Self {
         let each: SmallVec<[Leftovers; 6]> = parts.iter().map(|part| Leftovers::of_part(part, frequencies)).collect();
         let sum = each.iter().fold(Leftovers::default(), |sum, part| sum.plus(*part));
         Self { each, sum }
@@ -283,7 +288,7 @@ impl AllLeftovers {
 }
 
 /// Whether a test probably fits into the gates of its field.
-fn is_gateable(test: &Test, frequencies: &impl Frequencies) -> bool {
+fn is_gateable(test: &Test<'_>, frequencies: &impl Frequencies) -> bool {
     match test {
         Test::Present(_) | Test::Absent(_) => true,
         Test::OneOf { field, values, .. } => {

@@ -5,6 +5,8 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::chunk::ChunkId;
 use super::extract::{Value, Values};
 use super::fields::Field;
@@ -61,18 +63,18 @@ pub(super) fn always() -> Vec<u32> {
 
 /// Gives numbers to the values and texts that code names.
 pub(super) trait Names {
-    fn symbol(&mut self, field: Field, value: &Scalar) -> SymbolId;
-    fn element(&mut self, field: Field, value: &Scalar) -> SymbolId;
+    fn symbol(&mut self, field: Field, value: Scalar<'_>) -> SymbolId;
+    fn element(&mut self, field: Field, value: Scalar<'_>) -> SymbolId;
     fn item(&mut self, item: Item) -> u32;
 }
 
 /// Appends the code of a formula that is neither always nor never true.
-pub(super) fn encode(formula: &Formula, names: &mut impl Names, code: &mut Vec<u32>) {
+pub(super) fn encode(formula: &Formula<'_>, names: &mut impl Names, code: &mut Vec<u32>) {
     let start = code.len();
     code.push(0);
     let operation = match formula {
         Formula::And(parts) | Formula::Or(parts) => {
-            let mut order: Vec<&Formula> = parts.iter().collect();
+            let mut order: SmallVec<[&Formula<'_>; 8]> = parts.iter().collect();
             order.sort_by_key(|part| cost(part));
             for part in order {
                 encode(part, names, code);
@@ -89,7 +91,7 @@ pub(super) fn encode(formula: &Formula, names: &mut impl Names, code: &mut Vec<u
 }
 
 /// Cheap tests go first.
-fn cost(formula: &Formula) -> u32 {
+fn cost(formula: &Formula<'_>) -> u32 {
     match formula {
         Formula::Any | Formula::Never => 0,
         Formula::And(parts) | Formula::Or(parts) => 2 + parts.iter().map(cost).sum::<u32>(),
@@ -101,7 +103,7 @@ fn cost(formula: &Formula) -> u32 {
     }
 }
 
-fn encode_test(test: &Test, names: &mut impl Names, code: &mut Vec<u32>) -> u32 {
+fn encode_test(test: &Test<'_>, names: &mut impl Names, code: &mut Vec<u32>) -> u32 {
     let plain = |field: &Field| u32::from(field.0);
     match test {
         Test::Present(field) => {
@@ -118,7 +120,7 @@ fn encode_test(test: &Test, names: &mut impl Names, code: &mut Vec<u32>) -> u32 
         }
         Test::OneOf { field, values, negated } => {
             code.push(plain(field) | u32::from(*negated) << FLAGS_SHIFT);
-            code.extend(values.iter().map(|value| names.symbol(*field, value)));
+            code.extend(values.iter().map(|value| names.symbol(*field, *value)));
             ONE_OF
         }
         Test::Range { field, low, high } => {
@@ -146,12 +148,12 @@ fn encode_test(test: &Test, names: &mut impl Names, code: &mut Vec<u32>) -> u32 
         }
         Test::Holds { field, value, negated } => {
             code.push(plain(field) | u32::from(*negated) << FLAGS_SHIFT);
-            code.push(names.element(*field, value));
+            code.push(names.element(*field, *value));
             HOLDS
         }
         Test::Opaque { expr, negated } => {
             code.push(if *negated { NEGATED } else { 0 });
-            code.push(names.item(Item::Expr(expr.clone())));
+            code.push(names.item(Item::Expr(Arc::new((*expr).clone()))));
             OPAQUE
         }
     }

@@ -47,22 +47,22 @@ pub(super) enum Element<'a> {
 }
 
 impl<'a> Element<'a> {
-    pub(super) fn of(scalar: &'a Scalar) -> Self {
+    pub(super) fn of(scalar: Scalar<'a>) -> Self {
         match scalar {
             Scalar::Null => Self::Null,
-            Scalar::Bool(value) => Self::Bool(*value),
-            Scalar::Number(value) => Self::Number(*value),
+            Scalar::Bool(value) => Self::Bool(value),
+            Scalar::Number(value) => Self::Number(value),
             Scalar::Text(text) => Self::Text(text.as_bytes()),
         }
     }
 }
 
 impl<'a> Sense<'a> {
-    pub(super) fn of(scalar: &'a Scalar) -> Self {
+    pub(super) fn of(scalar: Scalar<'a>) -> Self {
         match scalar {
             Scalar::Null => Self::Null,
-            Scalar::Bool(value) => Self::Bool(*value),
-            Scalar::Number(value) => Self::Number(*value),
+            Scalar::Bool(value) => Self::Bool(value),
+            Scalar::Number(value) => Self::Number(value),
             Scalar::Text(text) => Self::Text(text.as_bytes()),
         }
     }

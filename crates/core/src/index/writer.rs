@@ -1,17 +1,19 @@
 //! The single writer: takes filters in and out, and publishes what it has.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use bumpalo::Bump;
 use smallvec::{SmallVec, smallvec};
 
 use super::bound;
 use super::catalog::{ALWAYS, Catalog, Estimates};
 use super::chunk::{ChunkId, Entry, Layout};
 use super::clusters::{Clusters, Moved};
-use super::cover::{Cover, Domain, Placement, cover};
-use super::encode::{Placed, SymbolKey};
-use super::formula::Formula;
+use super::cover::{Cover, Domain, cover};
+use super::encode::{Placed, SymbolKey, domains};
+use super::formula::{Formula, Maker};
 use super::gates::Group;
 use super::layouts::Layouts;
 use super::places::{Place, Places};
@@ -36,6 +38,8 @@ pub struct MatchIndex {
     counts: Counts,
     pub(super) waste: Waste,
     pub(super) scratch: Scratch,
+    /// What is made of one filter on its way in.
+    arena: Bump,
     pub(super) published: Arc<ArcSwap<Snapshot>>,
 }
 
@@ -68,6 +72,7 @@ impl Default for MatchIndex {
             counts: Counts::default(),
             waste: Waste::default(),
             scratch: Scratch::default(),
+            arena: Bump::new(),
             published: Arc::new(ArcSwap::from_pointee(empty)),
         }
     }
@@ -81,32 +86,49 @@ impl MatchIndex {
 
     /// Adds a filter, or replaces the one of this id.
     pub fn insert(&mut self, id: FilterId, target: Target, filter: &Filter) {
-        let fields = &mut self.catalog.fields;
-        let formula =
-            Formula::of_filter(filter, fields).unwrap_or_else(|| Formula::of(&filter.condition(), true, fields));
+        let mut arena = std::mem::take(&mut self.arena);
+        self.insert_in(id, target, filter, &arena);
+        arena.reset();
+        self.arena = arena;
+    }
+
+    fn insert_in(&mut self, id: FilterId, target: Target, filter: &Filter, arena: &Bump) {
+        let condition = OnceCell::new();
+        let formula = Maker { arena, fields: &mut self.catalog.fields }.whole(filter, &condition);
         // Before the one of this id goes, and with it what was observed of values that it alone names.
         let estimates = Estimates { catalog: &self.catalog, clusters: &self.clusters };
-        let cover = (formula != Formula::Never).then(|| cover(formula, &estimates));
+        let cover = (formula != Formula::Never).then(|| cover(formula, &estimates, arena));
         self.take(id);
         self.counts.filters += 1;
         self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
         match cover {
-            Some(cover) => self.place_cover(id, cover),
+            Some(cover) => self.place_cover(id, &cover, arena),
             None => self.places.set(id.0, Place::Nowhere),
         }
         self.catalog.tidy();
     }
 
-    fn place_cover(&mut self, id: FilterId, cover: Cover) {
-        let keys: SmallVec<[SymbolKey; 4]> =
-            cover.placements.iter().map(|placement| self.catalog.key(&placement.key)).collect();
+    fn place_cover<'a>(&mut self, id: FilterId, cover: &Cover<'a>, arena: &'a Bump) {
+        let keys: SmallVec<[SymbolKey; 8]> =
+            cover.placements.iter().map(|placement| self.catalog.key(placement.key)).collect();
         // The clusters are on their way while the entries are made.
         for key in &keys {
             self.clusters.fetch(self.first_head(*key));
         }
-        let placements = cover.placements.into_iter().zip(keys);
-        let mut placed: SmallVec<[Placed; 1]> =
-            placements.map(|(placement, key)| self.encode(placement, key, cover.repeats)).collect();
+        let mut placed: SmallVec<[Placed; 4]> = SmallVec::new();
+        let mut same: Option<(&[Formula<'a>], bool)> = None;
+        for (placement, key) in cover.placements.iter().zip(keys) {
+            let evaluated = self.is_long(key);
+            let domains = domains(placement.key);
+            // What several keys leave alike is one slice, and makes entries that differ in nothing.
+            let known = same.is_some_and(|(rest, how)| std::ptr::eq(rest, placement.rest) && how == evaluated);
+            let (layout, entry) = match placed.last() {
+                Some(last) if known => (last.layout, last.entry.clone()),
+                _ => self.catalog.encode(placement, cover.repeats, evaluated, arena),
+            };
+            same = Some((placement.rest, evaluated));
+            placed.push(Placed { key, domains, layout, entry });
+        }
         if let [placed] = &mut placed[..] {
             self.place_alone(id.0, placed);
         } else {
@@ -184,17 +206,14 @@ impl MatchIndex {
         }
     }
 
-    fn encode(&mut self, placement: Placement, key: SymbolKey, repeats: bool) -> Placed {
+    /// Whether a key has as many clusters as it may have.
+    fn is_long(&self, key: SymbolKey) -> bool {
         let (mut head, mut clusters) = (self.first_head(key), 0);
         while head != NONE && clusters < CHAIN_MAX {
             head = self.clusters.view(head).next();
             clusters += 1;
         }
-        if clusters < CHAIN_MAX {
-            self.catalog.encode(placement, key, repeats)
-        } else {
-            self.catalog.encode_evaluated(placement, key, repeats)
-        }
+        clusters == CHAIN_MAX
     }
 
     /// A filter with one entry shares it with its equals.
