@@ -1,10 +1,10 @@
 //! Blocks of words by number, of which readers hold copies, each as of one publication.
 //!
-//! The writer changes a list of its own and notes every change. Publishing hands that list out, takes back an older
-//! one that no reader holds any more, and brings it up to date by the notes: a replica that lags and catches up, as in
-//! left-right (Ramalhete and Correia, 2013), but with as many as readers hold. So a change costs a few steps however long
-//! the lists are, and only the blocks that changed have their references counted. Where no replica is free, or more has
-//! changed than is worth to note, publishing copies the list.
+//! The writer changes a list of its own and notes the place of every change. Publishing hands that list out, takes back
+//! an older one that no reader holds any more, and brings it up to date at the places noted: a replica that lags and
+//! catches up, as in left-right (Ramalhete and Correia, 2013), but with as many as readers hold. So a change costs a few
+//! steps however long the lists are, and only the blocks that changed have their references counted. Where no replica is
+//! free, or more has changed than is worth to note, publishing copies the list.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,6 +26,11 @@ impl Block {
     #[inline]
     pub(super) fn words(&self) -> &[u32] {
         self.0.as_ref().map_or(&[], |words| &words.slice)
+    }
+
+    /// Whether it is this very block.
+    fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self.words(), other.words())
     }
 
     /// What it takes, its counters included.
@@ -74,7 +79,8 @@ pub(super) struct Blocks {
     replicas: VecDeque<Replica>,
     /// Lists whose changes were forgotten, kept until readers leave them so that it is the writer who drops them.
     abandoned: Vec<Published>,
-    changes: VecDeque<(u32, Block)>,
+    /// Places.
+    changes: VecDeque<u32>,
     /// The number of the first of the changes that are kept.
     first: u64,
     block_bytes: usize,
@@ -108,12 +114,13 @@ impl Blocks {
     /// Sets a block; places up to it that are new are empty.
     pub(super) fn set(&mut self, at: usize, block: Block) {
         self.block_bytes += block.bytes();
-        let noted = (!self.replicas.is_empty()).then(|| block.clone());
         self.block_bytes -= put(&mut self.own, at, block).bytes();
-        let Some(block) = noted else { return };
+        if self.replicas.is_empty() {
+            return;
+        }
         // Numbers of blocks are words of blocks, so they fit.
-        self.changes.push_back((u32::try_from(at).unwrap_or(u32::MAX), block));
-        // Every note keeps a block alive, and without a publication nobody would ever read them.
+        self.changes.push_back(u32::try_from(at).unwrap_or(u32::MAX));
+        // Without a publication nobody would ever read them.
         if self.changes.len() > self.notes_max() {
             self.first += self.changes.len() as u64;
             self.changes.clear();
@@ -150,8 +157,11 @@ impl Blocks {
         let Some(Replica { blocks, lacks }) = free else { return self.own.clone() };
         let Ok(mut blocks) = Arc::try_unwrap(blocks) else { return self.own.clone() };
         let known = usize::try_from(lacks - self.first).unwrap_or(usize::MAX);
-        for (at, block) in self.changes.iter().skip(known) {
-            put(&mut blocks, *at as usize, block.clone());
+        for at in self.changes.iter().skip(known).map(|at| *at as usize) {
+            // A place may be noted several times.
+            if !blocks.get(at).is_some_and(|block| block.is(&self.own[at])) {
+                put(&mut blocks, at, self.own[at].clone());
+            }
         }
         blocks
     }
@@ -189,7 +199,7 @@ impl Blocks {
     pub(super) fn memory_bytes(&self) -> usize {
         let handed_out = self.replicas.iter().map(|replica| &replica.blocks).chain(&self.abandoned);
         let lists: usize = handed_out.map(|blocks| blocks.capacity()).sum::<usize>() + self.own.capacity();
-        lists * size_of::<Block>() + self.changes.capacity() * size_of::<(u32, Block)>() + self.block_bytes
+        lists * size_of::<Block>() + self.changes.capacity() * size_of::<u32>() + self.block_bytes
     }
 }
 
