@@ -81,10 +81,15 @@ pub(super) struct Blocks {
     abandoned: Vec<Published>,
     /// Places.
     changes: VecDeque<u32>,
+    /// Blocks that were replaced, dropped a few at a time. To count a reference down waits until all that was written
+    /// before has arrived in memory, which right after a new block was written is long.
+    retired: Vec<Block>,
     /// The number of the first of the changes that are kept.
     first: u64,
     block_bytes: usize,
 }
+
+const RETIRED_MAX: usize = bound(64, 4);
 
 /// Lists that no reader holds and that are kept for the next publications.
 const FREE_MAX: usize = 2;
@@ -114,7 +119,12 @@ impl Blocks {
     /// Sets a block; places up to it that are new are empty.
     pub(super) fn set(&mut self, at: usize, block: Block) {
         self.block_bytes += block.bytes();
-        self.block_bytes -= put(&mut self.own, at, block).bytes();
+        let before = put(&mut self.own, at, block);
+        self.block_bytes -= before.bytes();
+        self.retired.push(before);
+        if self.retired.len() >= RETIRED_MAX {
+            self.retired.clear();
+        }
         if self.replicas.is_empty() {
             return;
         }

@@ -1,7 +1,9 @@
 //! A vector whose clones share their pages: the writer copies a page only when a snapshot still holds it.
 
 use std::array;
-use std::sync::Arc;
+
+// Without weak references: that a page is the writer's own is told by a plain load.
+use triomphe::Arc;
 
 const FANOUT: usize = 64;
 

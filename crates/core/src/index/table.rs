@@ -68,6 +68,11 @@ impl Table {
         get(self.buckets.all(), key)
     }
 
+    /// Has brought near what [`Self::get`] reads.
+    pub(super) fn fetch(&self, key: u64) {
+        blocks::fetch(self.buckets.all(), self.bucket(key), self.buckets.lines());
+    }
+
     /// For readers; see [`get`].
     pub(super) fn publish(&mut self) -> Published {
         self.buckets.publish()

@@ -109,16 +109,21 @@ impl MatchIndex {
     }
 
     fn place_cover<'a>(&mut self, id: FilterId, cover: &Cover<'a>, arena: &'a Bump) {
-        let keys: SmallVec<[SymbolKey; 8]> =
-            cover.placements.iter().map(|placement| self.catalog.key(placement.key)).collect();
-        // The clusters are on their way while the entries are made.
-        for key in &keys {
-            self.clusters.fetch(self.first_head(*key));
+        let mut heads: SmallVec<[(SymbolKey, ChunkId); 8]> = SmallVec::new();
+        for placement in &cover.placements {
+            let key = self.catalog.key(placement.key);
+            self.fetch_head(key);
+            heads.push((key, NONE));
+        }
+        // Everything that is needed later is on its way before anything is waited for.
+        for (key, head) in &mut heads {
+            *head = self.first_head(*key);
+            self.clusters.fetch(*head);
         }
         let mut placed: SmallVec<[Placed; 4]> = SmallVec::new();
         let mut same: Option<(&[Formula<'a>], bool)> = None;
-        for (placement, key) in cover.placements.iter().zip(keys) {
-            let evaluated = self.is_long(key);
+        for (placement, (key, head)) in cover.placements.iter().zip(&heads) {
+            let evaluated = self.is_long(*head);
             let domains = domains(placement.key);
             // What several keys leave alike is one slice, and makes entries that differ in nothing.
             let known = same.is_some_and(|(rest, how)| std::ptr::eq(rest, placement.rest) && how == evaluated);
@@ -127,7 +132,7 @@ impl MatchIndex {
                 _ => self.catalog.encode(placement, cover.repeats, evaluated, arena),
             };
             same = Some((placement.rest, evaluated));
-            placed.push(Placed { key, domains, layout, entry });
+            placed.push(Placed { key: *key, domains, layout, entry });
         }
         if let [placed] = &mut placed[..] {
             self.place_alone(id.0, placed);
@@ -207,8 +212,8 @@ impl MatchIndex {
     }
 
     /// Whether a key has as many clusters as it may have.
-    fn is_long(&self, key: SymbolKey) -> bool {
-        let (mut head, mut clusters) = (self.first_head(key), 0);
+    fn is_long(&self, mut head: ChunkId) -> bool {
+        let mut clusters = 0;
         while head != NONE && clusters < CHAIN_MAX {
             head = self.clusters.view(head).next();
             clusters += 1;
@@ -252,7 +257,11 @@ impl MatchIndex {
             self.join_class(filter, members);
             reference = members | CLASS;
         }
-        let leaves: SmallVec<[ChunkId; 8]> = placed.iter_mut().map(|placed| self.put(reference, placed)).collect();
+        // Not collected: to move what was just written would wait for all writes before it.
+        let mut leaves: SmallVec<[ChunkId; 8]> = SmallVec::new();
+        for placed in placed {
+            leaves.push(self.put(reference, placed));
+        }
         let place = self.places.keep(&leaves);
         self.set_place(reference, true, place);
     }
@@ -354,6 +363,13 @@ impl MatchIndex {
             return self.catalog.symbols.get(left).map_or(NONE, |symbol| symbol.head);
         }
         self.pairs.get(pair_key(left, right)).next().unwrap_or(NONE)
+    }
+
+    /// Has brought near what tells the first head of a key.
+    fn fetch_head(&self, [left, right]: SymbolKey) {
+        if right != NONE {
+            self.pairs.fetch(pair_key(left, right));
+        }
     }
 
     fn set_first_head(&mut self, [left, right]: [SymbolId; 2], old: ChunkId, new: ChunkId) {
