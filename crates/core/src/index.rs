@@ -26,6 +26,7 @@ mod order;
 mod paged;
 mod pipeline;
 mod places;
+mod placing;
 mod plan;
 mod pool;
 #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a prefetch; see there why it is sound"))]

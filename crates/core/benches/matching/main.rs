@@ -166,9 +166,7 @@ fn measure(options: &Options, workload: Workload, size: usize) {
         if batch.len() == CHANGES_PER_PUBLISH || n + 1 == size {
             let first = n + 1 - batch.len();
             let start = Clock::start();
-            for (id, sample) in (first..).zip(&batch) {
-                insert(&mut index, id, sample);
-            }
+            insert(&mut index, (first..).zip(&batch));
             index.publish(FilterVersion(n as u64));
             loading += start.elapsed();
             if keep {
@@ -261,18 +259,18 @@ fn observe(index: &mut MatchIndex, generator: &mut Generator, samples: &[Sample]
             break;
         }
         moved += misplaced.len();
-        for id in misplaced {
-            insert(index, id.0 as usize, &samples[id.0 as usize]);
-        }
+        insert(index, misplaced.iter().map(|id| (id.0 as usize, &samples[id.0 as usize])));
         index.publish(FilterVersion((samples.len() + moved) as u64));
     }
     println!("{events} events shown, {moved} filters put anew");
 }
 
-fn insert(index: &mut MatchIndex, id: usize, sample: &Sample) {
-    let id = u32::try_from(id).expect("ids are small");
-    let target = Target { shard: Shard((id % SHARDS) as u16), slot: Slot(id / SHARDS / 4) };
-    index.insert(FilterId(id), target, &sample.filter);
+fn insert<'a>(index: &mut MatchIndex, filters: impl Iterator<Item = (usize, &'a Sample)>) {
+    index.insert_all(filters.map(|(id, sample)| {
+        let id = u32::try_from(id).expect("ids are small");
+        let target = Target { shard: Shard((id % SHARDS) as u16), slot: Slot(id / SHARDS / 4) };
+        (FilterId(id), target, &sample.filter)
+    }));
 }
 
 /// The time of an insert and of a delete, with their share of publication.
@@ -280,11 +278,10 @@ fn change(index: &mut MatchIndex, generator: &mut Generator, size: usize, most: 
     let count = size.min(most);
     let more: Vec<Sample> = (0..count).map(|_| generator.filter()).collect();
     let start = Clock::start();
-    for (n, sample) in more.iter().enumerate() {
-        insert(index, size + n, sample);
-        if n % CHANGES_PER_PUBLISH == CHANGES_PER_PUBLISH - 1 {
-            index.publish(FilterVersion((size + n) as u64));
-        }
+    for (n, batch) in more.chunks(CHANGES_PER_PUBLISH).enumerate() {
+        let first = size + n * CHANGES_PER_PUBLISH;
+        insert(index, (first..).zip(batch));
+        index.publish(FilterVersion((first + batch.len()) as u64));
     }
     let inserts = start.elapsed();
     let start = Clock::start();

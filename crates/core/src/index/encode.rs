@@ -17,6 +17,7 @@ use super::symbols::{NONE, SymbolId};
 pub(super) type SymbolKey = [SymbolId; 2];
 
 /// One entry to be, with the key of its cluster.
+#[derive(Debug)]
 pub(super) struct Placed {
     pub(super) key: SymbolKey,
     pub(super) domains: Option<(Domain, Domain)>,

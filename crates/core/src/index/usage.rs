@@ -10,18 +10,23 @@ use super::program::{self, Reference};
 use super::symbols::{Kind, NONE, SymbolId};
 
 impl Catalog {
+    /// Counts a use of what a key names.
+    pub(super) fn count_key(&mut self, key: [SymbolId; 2], added: bool) {
+        for id in key.into_iter().filter(|id| *id != NONE) {
+            self.name(&Reference::Symbol(id), added);
+        }
+    }
+
     /// Counts what a cluster names: its key and the fields of its columns.
     pub(super) fn count_cluster(&mut self, key: [SymbolId; 2], layout: &Layout, added: bool) {
         let pair = key[1] != NONE;
         if pair && !added {
             self.count_shape(key);
         }
-        for id in key.into_iter().filter(|id| *id != NONE) {
-            if pair {
-                self.count_pair(id, added);
-            }
-            self.name(&Reference::Symbol(id), added);
+        for id in key.into_iter().filter(|id| pair && *id != NONE) {
+            self.count_pair(id, added);
         }
+        self.count_key(key, added);
         for column in [layout.order, layout.check].into_iter().flatten() {
             self.name(&Reference::Field(column.field), added);
         }
