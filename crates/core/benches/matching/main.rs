@@ -8,7 +8,7 @@ mod workloads;
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evs_core::index::{MatchIndex, Pipeline, Scratch, Target};
 use evs_core::{FilterId, FilterVersion, Shard, Slot};
@@ -27,6 +27,9 @@ const BATCH: usize = 50;
 
 /// Changes between two publications, as a server batches them.
 const CHANGES_PER_PUBLISH: usize = 1000;
+
+/// Filters that are read before they are put in; it divides the number above.
+const READ_AHEAD: usize = 50;
 
 struct Options {
     sizes: Vec<usize>,
@@ -101,28 +104,29 @@ impl Options {
     }
 }
 
-/// Time that this thread ran, where the system tells it (Linux), so that other work on the machine counts less.
-struct Clock {
-    wall: Instant,
-    ran: Option<u64>,
-}
+/// Time that this thread ran, where the system tells it, so that other work on the machine counts less.
+struct Clock(Duration);
 
 impl Clock {
     fn start() -> Self {
-        Self { wall: Instant::now(), ran: ran_ns() }
+        Self(ran())
     }
 
     fn elapsed(&self) -> Duration {
-        match (self.ran, ran_ns()) {
-            (Some(before), Some(now)) => Duration::from_nanos(now - before),
-            _ => self.wall.elapsed(),
-        }
+        ran() - self.0
     }
 }
 
-fn ran_ns() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split(' ').next()?.parse().ok()
+#[cfg(unix)]
+fn ran() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("no thread has run for less than nothing")
+}
+
+#[cfg(not(unix))]
+fn ran() -> Duration {
+    static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    START.elapsed()
 }
 
 fn main() {
@@ -276,14 +280,18 @@ fn insert<'a>(index: &mut MatchIndex, filters: impl Iterator<Item = (usize, &'a 
 /// The time of an insert and of a delete, with their share of publication.
 fn change(index: &mut MatchIndex, generator: &mut Generator, size: usize, most: usize) -> (f64, f64) {
     let count = size.min(most);
-    let more: Vec<Sample> = (0..count).map(|_| generator.filter()).collect();
-    let start = Clock::start();
-    for (n, batch) in more.chunks(CHANGES_PER_PUBLISH).enumerate() {
-        let first = size + n * CHANGES_PER_PUBLISH;
-        insert(index, (first..).zip(batch));
-        index.publish(FilterVersion((first + batch.len()) as u64));
+    let mut inserts = Duration::ZERO;
+    for first in (0..count).step_by(READ_AHEAD) {
+        let end = count.min(first + READ_AHEAD);
+        // A filter is put in soon after it was read, so it lies near.
+        let read: Vec<Sample> = (first..end).map(|_| generator.filter()).collect();
+        let start = Clock::start();
+        insert(index, (size + first..).zip(&read));
+        if end.is_multiple_of(CHANGES_PER_PUBLISH) {
+            index.publish(FilterVersion((size + end) as u64));
+        }
+        inserts += start.elapsed();
     }
-    let inserts = start.elapsed();
     let start = Clock::start();
     for n in 0..count {
         // A step that has no factor in common with the sizes visits the filters in a scattered order.

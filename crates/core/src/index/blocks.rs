@@ -52,6 +52,14 @@ pub(super) fn fetch(blocks: &[Block], at: usize, lines: usize) {
     }
 }
 
+/// Has brought near what tells where a block is.
+#[inline]
+pub(super) fn fetch_place(blocks: &[Block], at: usize) {
+    if let Some(block) = blocks.get(at) {
+        prefetch(block, 1);
+    }
+}
+
 /// The words of a block; none if there is no such block.
 #[inline]
 pub(super) fn words(blocks: &[Block], at: usize) -> &[u32] {

@@ -6,16 +6,14 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::bound;
-use super::clusters::Clusters;
 use super::cover::{Atom, Domain, Estimate, Frequencies};
 use super::fields::{Field, Fields};
 use super::formula::Scalar;
 use super::gates::{Admitted, Gates, Words};
-use super::plan::ALONE_COMPARED_MAX;
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
-use super::symbols::{Element, Kind, NONE, Sense, SymbolId, Symbols};
+use super::symbols::{Element, Kind, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
 const SHAPES_MAX: usize = bound(48, 6);
@@ -302,32 +300,15 @@ impl Names for Catalog {
     }
 }
 
-/// What the cover is chosen by: the vocabulary of the live filters and where they lie.
-pub(super) struct Estimates<'a> {
-    pub(super) catalog: &'a Catalog,
-    pub(super) clusters: &'a Clusters,
-}
+/// What the cover is chosen by: the vocabulary of the live filters, and what was seen of it.
+pub(super) struct Estimates<'a>(pub(super) &'a Catalog);
 
 impl Estimates<'_> {
-    /// Entries of the clusters of one key, as far as it makes a difference.
-    fn entries(&self, mut head: u32) -> usize {
-        let mut entries = 0;
-        while head != NONE && entries < ALONE_COMPARED_MAX {
-            let view = self.clusters.view(head);
-            if view.is_directory() {
-                return ALONE_COMPARED_MAX;
-            }
-            entries += view.count();
-            head = view.next();
-        }
-        entries
-    }
-
     /// Of what was not observed yet.
     #[expect(clippy::cast_precision_loss, reason = "frequencies are estimates")]
     fn assumed(&self, field: Field, sense: Sense<'_>) -> f64 {
         let one_of = |count: usize| 1.0 / count.max(VALUES_ASSUMED_MIN) as f64;
-        let counts = self.catalog.counts.get(field.at());
+        let counts = self.0.counts.get(field.at());
         match sense {
             Sense::Always => 1.0,
             Sense::Present | Sense::Numeric | Sense::Bool(_) => 0.5,
@@ -342,21 +323,21 @@ impl Estimates<'_> {
 
 impl Frequencies for Estimates<'_> {
     fn of(&self, field: Field, sense: Sense<'_>) -> Estimate {
-        let known = self.catalog.symbols.lexicon.find(field, sense);
-        let observed = known.and_then(|known| self.catalog.observed.share(known.id));
-        let in_pairs = known.filter(|_| sense.may_pair());
+        let known = self.0.symbols.find(field, sense);
+        let observed = known.and_then(|id| self.0.observed.share(id));
+        let in_pairs = known.filter(|_| sense.may_pair()).and_then(|id| self.0.symbols.get(id));
         Estimate {
             frequency: observed.unwrap_or_else(|| self.assumed(field, sense)),
-            alone: in_pairs.map_or(0, |known| self.entries(known.head)),
+            alone: in_pairs.map_or(0, |symbol| symbol.alone as usize),
         }
     }
 
     fn values(&self, field: Field) -> usize {
-        self.catalog.values(field)
+        self.0.values(field)
     }
 
     fn may_pair(&self, first: Domain, second: Domain) -> bool {
-        let shapes = &self.catalog.shapes;
+        let shapes = &self.0.shapes;
         shapes.len() < SHAPES_MAX || shapes.contains_key(&(first, second))
     }
 }

@@ -30,6 +30,11 @@ impl Clusters {
         view(self.chunks.all(), id).unwrap_or(View::new(&[0; 6]))
     }
 
+    /// Has brought near what [`Self::fetch`] reads.
+    pub(super) fn fetch_place(&self, head: ChunkId) {
+        blocks::fetch_place(self.chunks.all(), head as usize);
+    }
+
     /// Has a cluster's head brought near.
     pub(super) fn fetch(&self, head: ChunkId) {
         blocks::fetch(self.chunks.all(), head as usize, self.chunks.lines());

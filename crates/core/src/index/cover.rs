@@ -92,7 +92,7 @@ const PREFIX_BYTES_MAX: usize = 32;
 /// The cover that a plan makes.
 pub(super) fn cover<'a>(formula: Formula<'a>, frequencies: &impl Frequencies, arena: &'a Bump) -> Cover<'a> {
     let plan = plan(formula, frequencies, arena);
-    let mut placements = Vec::new_in(arena);
+    let mut placements = Vec::with_capacity_in(4, arena);
     plan.place(&mut placements);
     if plan.is_apart() {
         placements = join_equal_keys(placements);

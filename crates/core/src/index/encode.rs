@@ -4,7 +4,7 @@ use bumpalo::Bump;
 use smallvec::{SmallVec, smallvec};
 
 use super::catalog::Catalog;
-use super::chunk::{Column, Entry, Layout};
+use super::chunk::{ChunkId, Column, Entry, Layout};
 use super::cover::{Atom, Domain, Key, Placement};
 use super::fields::Field;
 use super::formula::{Formula, Test};
@@ -20,6 +20,8 @@ pub(super) type SymbolKey = [SymbolId; 2];
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) key: SymbolKey,
+    /// The first cluster of the key as it was when it was looked for.
+    pub(super) head: ChunkId,
     pub(super) domains: Option<(Domain, Domain)>,
     pub(super) layout: Layout,
     pub(super) entry: Entry,

@@ -86,19 +86,19 @@ impl Places {
         &self.blocks[at + 1..=at + self.blocks[at] as usize]
     }
 
-    /// One leaf as it is, several as a block.
-    pub(super) fn keep(&mut self, leaves: &[ChunkId]) -> Place {
-        if let [leaf] = leaves {
-            return Place::Leaf(*leaf);
-        }
-        let at = self.free.get_mut(&leaves.len()).and_then(Vec::pop).unwrap_or_else(|| {
+    /// A block for so many leaves.
+    pub(super) fn block_of(&mut self, leaves: usize) -> u32 {
+        let at = self.free.get_mut(&leaves).and_then(Vec::pop).unwrap_or_else(|| {
             let at = u32::try_from(self.blocks.len()).unwrap_or(!BLOCK);
-            self.blocks.resize(self.blocks.len() + 1 + leaves.len(), 0);
+            self.blocks.resize(self.blocks.len() + 1 + leaves, 0);
             at
         });
-        self.blocks[at as usize] = u32::try_from(leaves.len()).unwrap_or_default();
-        self.blocks[at as usize + 1..][..leaves.len()].copy_from_slice(leaves);
-        Place::Block(at)
+        self.blocks[at as usize] = u32::try_from(leaves).unwrap_or_default();
+        at
+    }
+
+    pub(super) fn set_leaf(&mut self, block: u32, n: usize, leaf: ChunkId) {
+        self.blocks[block as usize + 1 + n] = leaf;
     }
 
     pub(super) fn forget(&mut self, place: Place) {

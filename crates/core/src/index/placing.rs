@@ -1,8 +1,8 @@
 //! Puts filters in: chooses their keys, makes their entries, and places these in clusters.
 //!
 //! Among a million filters most of an insert is waiting for memory: what tells the first cluster of a key, the cluster,
-//! its leaf. So a filter's places are looked for while the filter before it is placed and the one after it is read
-//! (software pipelining; as group prefetching for hash joins, Chen, Ailamaki, Gibbons and Mowry, 2004).
+//! its leaf. So filters are put in by groups, and each step is taken for all of a group before the next, which finds what
+//! it reads on its way (group prefetching, as for hash joins: Chen, Ailamaki, Gibbons and Mowry, 2004).
 
 use std::borrow::Borrow;
 use std::cell::OnceCell;
@@ -30,12 +30,15 @@ const CHAIN_MAX: usize = bound(16, 2);
 /// Entries of a cluster that may be given more columns for the sake of one more.
 const WIDENED_MAX: usize = bound(128, 2);
 
-/// A filter whose entries are made and not placed yet. What they name is counted as used.
+/// Filters that are put in together.
+const GROUP: usize = bound(16, 3);
+
+/// What is reused from group to group.
 #[derive(Debug, Default)]
-pub(super) struct Ready {
-    filter: Option<(FilterId, Target)>,
-    /// None for a filter that matches no event.
-    placed: Vec<Placed>,
+pub(super) struct Workshop {
+    arena: Bump,
+    /// Entries that are made and not placed yet. What they name is counted as used.
+    made: Vec<Placed>,
 }
 
 impl MatchIndex {
@@ -46,80 +49,97 @@ impl MatchIndex {
 
     /// Adds filters or replaces those of these ids, one after another, faster than each on its own.
     pub fn insert_all<F: Borrow<Filter>>(&mut self, filters: impl IntoIterator<Item = (FilterId, Target, F)>) {
-        let (mut arena, [mut next, mut last]) = std::mem::take(&mut self.workshop);
-        for (id, target, filter) in filters {
-            let condition = OnceCell::new();
-            let formula = Maker { arena: &arena, fields: &mut self.catalog.fields }.whole(filter.borrow(), &condition);
-            self.fetch_leaves(&last);
-            self.prepare(formula, &arena, &mut next.placed);
-            next.filter = Some((id, target));
-            arena.reset();
-            self.settle(&mut last);
-            self.fetch_clusters(&next);
-            std::mem::swap(&mut next, &mut last);
+        let mut filters = filters.into_iter();
+        let mut workshop = std::mem::take(&mut self.workshop);
+        loop {
+            let group: SmallVec<[(FilterId, Target, F); GROUP]> = filters.by_ref().take(GROUP).collect();
+            if group.is_empty() {
+                break;
+            }
+            self.insert_group(&group, &mut workshop);
         }
-        self.settle(&mut last);
-        self.workshop = (arena, [next, last]);
+        self.workshop = workshop;
+    }
+
+    fn insert_group<F: Borrow<Filter>>(&mut self, group: &[(FilterId, Target, F)], workshop: &mut Workshop) {
+        let Workshop { arena, made } = workshop;
+        let mut ends: SmallVec<[usize; GROUP]> = SmallVec::new();
+        for (_, _, filter) in group {
+            let condition = OnceCell::new();
+            let formula = Maker { arena, fields: &mut self.catalog.fields }.whole(filter.borrow(), &condition);
+            self.prepare(formula, arena, made);
+            ends.push(made.len());
+        }
+        self.fetch(made);
+        let mut from = 0;
+        for ((id, target, _), end) in group.iter().zip(ends) {
+            self.settle(*id, *target, &mut made[from..end]);
+            from = end;
+        }
+        for placed in made.drain(..) {
+            self.catalog.count_key(placed.key, false);
+        }
+        arena.reset();
     }
 
     /// Makes the entries of a filter.
     fn prepare<'a>(&mut self, formula: Formula<'a>, arena: &'a Bump, made: &mut Vec<Placed>) {
+        let before = made.len();
         if formula == Formula::Never {
             return;
         }
-        let cover = cover(formula, &Estimates { catalog: &self.catalog, clusters: &self.clusters }, arena);
+        let cover = cover(formula, &Estimates(&self.catalog), arena);
         let mut same: Option<(&[Formula<'a>], bool)> = None;
         for placement in &cover.placements {
             let key = self.catalog.key(placement.key);
             self.catalog.count_key(key, true);
             if key[1] != NONE {
-                self.pairs.fetch(pair_key(key[0], key[1]));
+                self.pairs.fetch_place(pair_key(key[0], key[1]));
             }
             let evaluated = !self.long.is_empty() && self.long.contains(&key);
             // What several keys leave alike is one slice, and makes entries that differ in nothing.
             let known = same.is_some_and(|(rest, how)| std::ptr::eq(rest, placement.rest) && how == evaluated);
-            let (layout, entry) = match made.last() {
+            let (layout, entry) = match made[before..].last() {
                 Some(last) if known => (last.layout, last.entry.clone()),
                 _ => self.catalog.encode(placement, cover.repeats, evaluated, arena),
             };
             same = Some((placement.rest, evaluated));
             self.catalog.count_entry(&layout, &entry, true);
-            made.push(Placed { key, domains: domains(placement.key), layout, entry });
+            made.push(Placed { key, head: NONE, domains: domains(placement.key), layout, entry });
         }
         self.catalog.tidy();
     }
 
-    fn fetch_clusters(&self, ready: &Ready) {
-        for placed in &ready.placed {
-            self.clusters.fetch(self.first_head(placed.key));
+    /// Has brought near what entries will be put into.
+    fn fetch(&self, made: &mut [Placed]) {
+        let is_pair = |placed: &&mut Placed| placed.key[1] != NONE;
+        for Placed { key: [left, right], .. } in made.iter_mut().filter(is_pair) {
+            self.pairs.fetch(pair_key(*left, *right));
         }
-    }
-
-    fn fetch_leaves(&self, ready: &Ready) {
-        for placed in &ready.placed {
-            let head = self.first_head(placed.key);
-            if head != NONE {
-                let view = self.clusters.view(head);
-                if view.is_directory() && self.layouts.all[view.layout()] == placed.layout {
-                    self.clusters.fetch(self.clusters.leaf(head, &placed.layout, &placed.entry));
-                }
+        for placed in made.iter_mut() {
+            placed.head = self.first_head(placed.key);
+            self.clusters.fetch_place(placed.head);
+        }
+        for placed in made.iter() {
+            self.clusters.fetch(placed.head);
+        }
+        for placed in made.iter().filter(|placed| placed.head != NONE) {
+            let view = self.clusters.view(placed.head);
+            if view.is_directory() && self.layouts.all[view.layout()] == placed.layout {
+                self.clusters.fetch(self.clusters.leaf(placed.head, &placed.layout, &placed.entry));
             }
         }
     }
 
-    /// Places a filter instead of the one of its id, if there is a filter.
-    fn settle(&mut self, ready: &mut Ready) {
-        let Some((id, target)) = ready.filter.take() else { return };
+    /// Places a filter instead of the one of its id.
+    fn settle(&mut self, id: FilterId, target: Target, made: &mut [Placed]) {
         self.take(id);
         self.counts.filters += 1;
         self.targets.set(id.0 as usize, [target.slot.0, target.shard.0.into()]);
-        if ready.placed.is_empty() {
+        if made.is_empty() {
             self.places.set(id.0, Place::Nowhere);
-        } else if !self.join_equal(id.0, &mut ready.placed) {
-            self.place(id.0, &mut ready.placed);
-        }
-        for placed in ready.placed.drain(..) {
-            self.catalog.count_key(placed.key, false);
+        } else if !self.join_equal(id.0, made) {
+            self.place(id.0, made);
         }
     }
 
@@ -160,12 +180,18 @@ impl MatchIndex {
             self.join_class(filter, members);
             reference = members | CLASS;
         }
-        // Not collected: to move what was just written would wait for all writes before it.
-        let mut leaves: SmallVec<[ChunkId; 8]> = SmallVec::new();
-        for placed in placed {
-            leaves.push(self.put(reference, placed));
-        }
-        let place = self.places.keep(&leaves);
+        let place = match placed {
+            [alone] => Place::Leaf(self.put(reference, alone)),
+            several => {
+                // Each is kept where it belongs at once: to move what was just written waits for all writes before it.
+                let block = self.places.block_of(several.len());
+                for (n, placed) in several.iter_mut().enumerate() {
+                    let leaf = self.put(reference, placed);
+                    self.places.set_leaf(block, n, leaf);
+                }
+                Place::Block(block)
+            }
+        };
         self.set_place(reference, true, place);
     }
 
@@ -174,6 +200,9 @@ impl MatchIndex {
         placed.entry.words[0] = reference;
         if placed.key == [ALWAYS, NONE] && !placed.layout.is_run() {
             self.counts.unindexable += 1;
+        }
+        if placed.key[1] == NONE {
+            self.catalog.symbols.count_alone(placed.key[0], true);
         }
         let head = self.head_for(placed);
         self.insert_entry(head, &placed.layout, &placed.entry)

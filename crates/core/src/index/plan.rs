@@ -13,7 +13,7 @@ use crate::filter::ast::StringFunction;
 
 /// Entries that an atom has alone before filters are placed under pairs with it: as long as there are few, looking at
 /// them costs less than a probe for the pair, and what is rare may yet turn out to be common.
-pub(super) const ALONE_COMPARED_MAX: usize = bound(16, 2);
+const ALONE_COMPARED_MAX: usize = bound(16, 2);
 const ALONE_EVALUATED_MAX: usize = bound(8, 1);
 
 /// What a pair costs beyond its entries: clusters of its own, small ones, and a probe for every event.

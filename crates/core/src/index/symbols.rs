@@ -107,6 +107,8 @@ pub(super) struct Symbol {
     pub(super) kind: Kind,
     pub(super) head: u32,
     pub(super) flags: Flags,
+    /// Entries of the clusters whose key is this symbol alone.
+    pub(super) alone: u32,
     hash: u64,
 }
 
@@ -130,6 +132,13 @@ impl Symbols {
         self.lexicon.update(symbol.hash, Known { id, head: symbol.head, flags: symbol.flags });
     }
 
+    /// Counts an entry under this symbol alone, which readers need not know.
+    pub(super) fn count_alone(&mut self, id: SymbolId, added: bool) {
+        if let Some(symbol) = self.all.get_mut(id as usize) {
+            symbol.alone = if added { symbol.alone + 1 } else { symbol.alone - 1 };
+        }
+    }
+
     pub(super) fn find(&self, field: Field, sense: Sense<'_>) -> Option<SymbolId> {
         self.lexicon.find(field, sense).map(|known| known.id)
     }
@@ -137,7 +146,7 @@ impl Symbols {
     pub(super) fn insert(&mut self, free: Option<SymbolId>, field: Field, sense: Sense<'_>) -> SymbolId {
         let id = free.unwrap_or_else(|| u32::try_from(self.all.len()).unwrap_or(NONE));
         let hash = self.lexicon.insert(id, field, sense);
-        let symbol = Symbol { field, kind: sense.kind(), head: NONE, flags: Flags::default(), hash };
+        let symbol = Symbol { field, kind: sense.kind(), head: NONE, flags: Flags::default(), alone: 0, hash };
         match self.all.get_mut(id as usize) {
             Some(place) => *place = symbol,
             None => self.all.push(symbol),

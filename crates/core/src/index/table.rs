@@ -68,6 +68,11 @@ impl Table {
         get(self.buckets.all(), key)
     }
 
+    /// Has brought near what [`Self::fetch`] reads.
+    pub(super) fn fetch_place(&self, key: u64) {
+        blocks::fetch_place(self.buckets.all(), self.bucket(key));
+    }
+
     /// Has brought near what [`Self::get`] reads.
     pub(super) fn fetch(&self, key: u64) {
         blocks::fetch(self.buckets.all(), self.bucket(key), self.buckets.lines());

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use bumpalo::Bump;
 use hashbrown::HashSet;
 
 use super::catalog::{ALWAYS, Catalog};
@@ -14,7 +13,7 @@ use super::encode::SymbolKey;
 use super::gates::Group;
 use super::layouts::Layouts;
 use super::places::{Place, Places};
-use super::placing::Ready;
+use super::placing::Workshop;
 use super::rekey::Waste;
 use super::snapshot::{CLASS, Scratch, Snapshot, Targets, pair_key};
 use super::symbols::{NONE, SymbolId};
@@ -39,7 +38,7 @@ pub struct MatchIndex {
     /// Keys that have as many clusters as they may have.
     pub(super) long: HashSet<SymbolKey>,
     /// What is made of filters on their way in.
-    pub(super) workshop: (Bump, [Ready; 2]),
+    pub(super) workshop: Workshop,
     pub(super) published: Arc<ArcSwap<Snapshot>>,
 }
 
@@ -66,7 +65,7 @@ impl Default for MatchIndex {
             waste: Waste::default(),
             scratch: Scratch::default(),
             long: HashSet::new(),
-            workshop: Default::default(),
+            workshop: Workshop::default(),
             published: Arc::new(ArcSwap::from_pointee(empty)),
         }
     }
@@ -215,6 +214,9 @@ impl MatchIndex {
         }
         if key == [ALWAYS, NONE] && !layout.is_run() {
             self.counts.unindexable -= 1;
+        }
+        if key[1] == NONE {
+            self.catalog.symbols.count_alone(key[0], false);
         }
         self.catalog.count_entry(&layout, &entry, false);
         if empty {
