@@ -7,6 +7,7 @@
 //! free, or more has changed than is worth to note, publishing copies the list.
 
 use std::collections::VecDeque;
+use std::iter::repeat;
 use std::sync::Arc;
 
 use triomphe::ThinArc;
@@ -97,6 +98,9 @@ pub(super) struct Blocks {
     block_bytes: usize,
 }
 
+/// Changes between what is asked for and what is read.
+const AHEAD: usize = 8;
+
 const RETIRED_MAX: usize = bound(64, 4);
 
 /// Lists that no reader holds and that are kept for the next publications.
@@ -174,8 +178,20 @@ impl Blocks {
         let free = self.replicas.iter().position(Replica::is_free).and_then(|at| self.replicas.remove(at));
         let Some(Replica { blocks, lacks }) = free else { return self.own.clone() };
         let Ok(mut blocks) = Arc::try_unwrap(blocks) else { return self.own.clone() };
-        let known = usize::try_from(lacks - self.first).unwrap_or(usize::MAX);
-        for at in self.changes.iter().skip(known).map(|at| *at as usize) {
+        let known = usize::try_from(lacks - self.first).unwrap_or(usize::MAX).min(self.changes.len());
+        let places = || self.changes.range(known..).map(|at| *at as usize);
+        // What is read of a change is on its way while the changes before it are made: where its blocks are, and they.
+        let soon = places().skip(AHEAD).map(Some).chain(repeat(None));
+        let later = places().skip(2 * AHEAD).map(Some).chain(repeat(None));
+        for ((at, soon), later) in places().zip(soon).zip(later) {
+            if let Some(later) = later {
+                fetch_place(&self.own, later);
+                fetch_place(&blocks, later);
+            }
+            if let Some(soon) = soon {
+                fetch(&self.own, soon, 1);
+                fetch(&blocks, soon, 1);
+            }
             // A place may be noted several times.
             if !blocks.get(at).is_some_and(|block| block.is(&self.own[at])) {
                 put(&mut blocks, at, self.own[at].clone());

@@ -133,7 +133,7 @@ fn atoms<'a>(part: Formula<'a>, arena: &'a Bump) -> Vec<'a, (Atom<'a>, Option<Fo
             let prefix = beginning(pattern);
             atoms.push((Atom::Prefix(field, prefix), (prefix.len() < pattern.len()).then_some(part)));
         }
-        Test::Range { field, low, high } => match range(low.as_ref(), high.as_ref()) {
+        Test::Range { field, low, high } => match range(low, high) {
             Range::Point(at) => atoms.push((Atom::Value(field, Scalar::Number(at)), Some(part))),
             Range::Sides => atoms.push((Atom::Numeric(field), Some(part))),
             Range::Interval { level, cell } => {

@@ -88,7 +88,7 @@ impl Catalog {
         // The bound on the key's own field comes first: it is what makes the key selective.
         bounds.sort_by_key(|(column, _)| !is_of_key(first, column.field));
         for (column, bound) in bounds.drain(bounds.len().min(2)..) {
-            rest.push(Formula::Test(exact_range(column, bound)));
+            rest.push(Formula::Test(exact_range(column, bound, arena)));
         }
         let mut columns = bounds.into_iter().map(|(column, bound)| {
             push_bound(column, bound, &mut entry.words);
@@ -152,10 +152,10 @@ fn push_bound(column: Column, floor: u64, words: &mut SmallVec<[u32; 6]>) {
 }
 
 /// The range that a column would have decided.
-fn exact_range(column: Column, floor: u64) -> Test<'static> {
+fn exact_range(column: Column, floor: u64, arena: &Bump) -> Test<'_> {
     let at = Number { floor, rest: 0 };
     // An upper key admits all numbers of that floor.
-    let bound = |at| Some(Bound { at, inclusive: true });
+    let bound = |at| Some(&*arena.alloc(Bound { at, inclusive: true }));
     let (low, high) = if column.upper { (None, bound(Number { floor, rest: u16::MAX })) } else { (bound(at), None) };
     Test::Range { field: column.field, low, high }
 }

@@ -46,8 +46,8 @@ pub(super) enum Test<'a> {
     /// A number within the bounds, of which there is at least one.
     Range {
         field: Field,
-        low: Option<Bound>,
-        high: Option<Bound>,
+        low: Option<&'a Bound>,
+        high: Option<&'a Bound>,
     },
     /// A string before, at or after another in the order of bytes.
     Order {
@@ -225,7 +225,8 @@ impl<'a> Maker<'a, '_> {
             return Some(Formula::Test(Test::Order { field: self.fields.of(path)?, op, text }));
         }
         let at = number(literal)?;
-        let bound = |inclusive| Some(Bound { at, inclusive });
+        let arena = self.arena;
+        let bound = |inclusive| Some(&*arena.alloc(Bound { at, inclusive }));
         let (low, high) = match op {
             CompareOp::Lt => (None, bound(false)),
             CompareOp::Le => (None, bound(true)),
@@ -306,7 +307,7 @@ fn sorted<'a>(values: impl Iterator<Item = Scalar<'a>>, arena: &'a Bump) -> &'a 
     all.into_bump_slice()
 }
 
-fn join_ranges(earlier: &mut Formula<'_>, later: &Formula<'_>) -> bool {
+fn join_ranges<'a>(earlier: &mut Formula<'a>, later: &Formula<'a>) -> bool {
     let (
         Formula::Test(Test::Range { field, low, high }),
         Formula::Test(Test::Range { field: other, low: low_2, high: high_2 }),
@@ -322,12 +323,10 @@ fn join_ranges(earlier: &mut Formula<'_>, later: &Formula<'_>) -> bool {
     true
 }
 
-fn tighter(a: Option<Bound>, b: Option<Bound>, beats: fn(Bound, Bound) -> bool) -> Option<Bound> {
+fn tighter<'a>(a: Option<&'a Bound>, b: Option<&'a Bound>, beats: fn(&Bound, &Bound) -> bool) -> Option<&'a Bound> {
     let (Some(a), Some(b)) = (a, b) else { return a.or(b) };
-    if a.at == b.at {
-        return Some(Bound { at: a.at, inclusive: a.inclusive && b.inclusive });
-    }
-    Some(if beats(a, b) { a } else { b })
+    let is_a = if a.at == b.at { !a.inclusive } else { beats(a, b) };
+    Some(if is_a { a } else { b })
 }
 
 fn join_equalities<'a>(earlier: &mut Formula<'a>, later: &Formula<'a>, arena: &'a Bump) -> bool {
@@ -374,3 +373,5 @@ fn opposite(op: CompareOp) -> CompareOp {
         CompareOp::Ge => CompareOp::Lt,
     }
 }
+
+const _: () = assert!(size_of::<Formula<'_>>() == 32);

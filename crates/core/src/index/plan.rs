@@ -2,7 +2,6 @@
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec;
-use smallvec::SmallVec;
 
 use super::bound;
 use super::cover::{Domain, Estimate, Frequencies, Placement, Range, beginning, place, range};
@@ -103,8 +102,8 @@ impl<'a, F: Frequencies> Planner<'a, '_, F> {
 
     /// The cheapest of the parts or pairs of them, and what that costs.
     fn best_keys(&self, parts: &[Formula<'a>]) -> (Choice<'a>, f64) {
-        let offers: SmallVec<[Option<Offer>; 6]> = parts.iter().map(|part| offer(part, self.frequencies)).collect();
-        let left_over = AllLeftovers::of(parts, self.frequencies);
+        let offers = Vec::from_iter_in(parts.iter().map(|part| offer(part, self.frequencies)), self.arena);
+        let left_over = AllLeftovers::of(parts, self.frequencies, self.arena);
         let mut best = (left_over.without(&[]).weight(), None, None);
         for (at, offer) in offers.iter().enumerate() {
             let Some(offer) = offer else { continue };
@@ -199,7 +198,7 @@ fn offer(part: &Formula<'_>, frequencies: &impl Frequencies) -> Option<Offer> {
             let rest = Leftovers { evaluated: usize::from(prefix.len() < pattern.len()), ..Leftovers::default() };
             one(*field, Sense::Prefix(prefix.as_bytes()), rest, Some((*field, true)))
         }
-        Test::Range { field, low, high } => match range(low.as_ref(), high.as_ref()) {
+        Test::Range { field, low, high } => match range(*low, *high) {
             Range::Point(at) => one(*field, Sense::Number(at), Leftovers::bounds(2), Some((*field, false))),
             Range::Sides => {
                 let bounds = usize::from(low.is_some()) + usize::from(high.is_some());
@@ -269,14 +268,14 @@ impl Leftovers {
 }
 
 /// The parts of a conjunction as leftovers, each and all together.
-struct AllLeftovers {
-    each: SmallVec<[Leftovers; 6]>,
+struct AllLeftovers<'a> {
+    each: Vec<'a, Leftovers>,
     sum: Leftovers,
 }
 
-impl AllLeftovers {
-    fn of(parts: &[Formula<'_>], frequencies: &impl Frequencies) -> Self {
-        let each: SmallVec<[Leftovers; 6]> = parts.iter().map(|part| Leftovers::of_part(part, frequencies)).collect();
+impl<'a> AllLeftovers<'a> {
+    fn of(parts: &[Formula<'_>], frequencies: &impl Frequencies, arena: &'a Bump) -> Self {
+        let each = Vec::from_iter_in(parts.iter().map(|part| Leftovers::of_part(part, frequencies)), arena);
         let sum = each.iter().fold(Leftovers::default(), |sum, part| sum.plus(*part));
         Self { each, sum }
     }
