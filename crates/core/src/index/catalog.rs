@@ -8,12 +8,12 @@ use smallvec::SmallVec;
 use super::bound;
 use super::cover::{Atom, Domain, Estimate, Frequencies};
 use super::fields::{Field, Fields};
-use super::formula::Scalar;
+use super::formula::{Scalar, Value};
 use super::gates::{Admitted, Gates, Words};
 use super::pool::{Item, PoolWriter};
 use super::program::{Names, Reference};
 use super::snapshot::Lookups;
-use super::symbols::{Element, Kind, Sense, SymbolId, Symbols};
+use super::symbols::{Element, Kind, NONE, Sense, SymbolId, Symbols};
 
 /// Pairs of domains that are looked up for every event; each costs a probe, so they are bounded.
 const SHAPES_MAX: usize = bound(48, 6);
@@ -135,7 +135,10 @@ impl Catalog {
     }
 
     pub(super) fn atom(&mut self, atom: Atom<'_>) -> SymbolId {
-        atom.sense().map_or(ALWAYS, |(field, sense)| self.intern(field, sense))
+        match atom {
+            Atom::Value(field, value) => self.symbol(field, value),
+            _ => atom.sense().map_or(ALWAYS, |(field, sense)| self.intern(field, sense)),
+        }
     }
 
     /// Keeps what an event must be asked for this symbol.
@@ -227,8 +230,8 @@ impl Catalog {
     }
 
     /// Narrows gate words by a test of one field; false if it does not fit.
-    pub(super) fn admit(&mut self, field: Field, values: &[Scalar<'_>], negated: bool, words: &mut Words) -> bool {
-        let ids: SmallVec<[SymbolId; 8]> = values.iter().map(|value| self.intern(field, Sense::of(*value))).collect();
+    pub(super) fn admit(&mut self, field: Field, values: &[Value<'_>], negated: bool, words: &mut Words) -> bool {
+        let ids: SmallVec<[SymbolId; 8]> = values.iter().map(|value| self.symbol(field, value)).collect();
         let admitted = if negated { Admitted::Others(&ids) } else { Admitted::Values(&ids) };
         self.gates.admit(field, &admitted, words, &mut self.symbols)
     }
@@ -287,8 +290,11 @@ impl Catalog {
 }
 
 impl Names for Catalog {
-    fn symbol(&mut self, field: Field, value: Scalar<'_>) -> SymbolId {
-        self.intern(field, Sense::of(value))
+    fn symbol(&mut self, field: Field, value: &Value<'_>) -> SymbolId {
+        if value.symbol.get() == NONE {
+            value.symbol.set(self.intern(field, Sense::of(value.scalar)));
+        }
+        value.symbol.get()
     }
 
     fn element(&mut self, field: Field, value: Scalar<'_>) -> SymbolId {
@@ -304,6 +310,15 @@ impl Names for Catalog {
 pub(super) struct Estimates<'a>(pub(super) &'a Catalog);
 
 impl Estimates<'_> {
+    fn of_symbol(&self, known: Option<SymbolId>, field: Field, sense: Sense<'_>) -> Estimate {
+        let observed = known.and_then(|id| self.0.observed.share(id));
+        let in_pairs = known.filter(|_| sense.may_pair()).and_then(|id| self.0.symbols.get(id));
+        Estimate {
+            frequency: observed.unwrap_or_else(|| self.assumed(field, sense)),
+            alone: in_pairs.map_or(0, |symbol| symbol.alone as usize),
+        }
+    }
+
     /// Of what was not observed yet.
     #[expect(clippy::cast_precision_loss, reason = "frequencies are estimates")]
     fn assumed(&self, field: Field, sense: Sense<'_>) -> f64 {
@@ -323,13 +338,15 @@ impl Estimates<'_> {
 
 impl Frequencies for Estimates<'_> {
     fn of(&self, field: Field, sense: Sense<'_>) -> Estimate {
-        let known = self.0.symbols.find(field, sense);
-        let observed = known.and_then(|id| self.0.observed.share(id));
-        let in_pairs = known.filter(|_| sense.may_pair()).and_then(|id| self.0.symbols.get(id));
-        Estimate {
-            frequency: observed.unwrap_or_else(|| self.assumed(field, sense)),
-            alone: in_pairs.map_or(0, |symbol| symbol.alone as usize),
+        self.of_symbol(self.0.symbols.find(field, sense), field, sense)
+    }
+
+    fn of_value(&self, field: Field, value: &Value<'_>) -> Estimate {
+        let sense = Sense::of(value.scalar);
+        if value.symbol.get() == NONE {
+            value.symbol.set(self.0.symbols.find(field, sense).unwrap_or(NONE));
         }
+        self.of_symbol(Some(value.symbol.get()).filter(|id| *id != NONE), field, sense)
     }
 
     fn values(&self, field: Field) -> usize {

@@ -9,7 +9,7 @@ use bumpalo::collections::Vec;
 use hashbrown::HashMap;
 
 use super::fields::Field;
-use super::formula::{Formula, Scalar, Test};
+use super::formula::{Formula, Scalar, Test, Value};
 use super::number::{Bound, Number};
 use super::plan::plan;
 use super::symbols::{Element, Sense};
@@ -20,7 +20,7 @@ pub(super) enum Atom<'a> {
     Always,
     Present(Field),
     Numeric(Field),
-    Value(Field, Scalar<'a>),
+    Value(Field, &'a Value<'a>),
     Prefix(Field, &'a str),
     Element(Field, Scalar<'a>),
     Interval { field: Field, level: u8, upper: bool, cell: u64 },
@@ -33,7 +33,7 @@ impl<'a> Atom<'a> {
             Self::Always => return None,
             Self::Present(field) => (field, Sense::Present),
             Self::Numeric(field) => (field, Sense::Numeric),
-            Self::Value(field, value) => (field, Sense::of(value)),
+            Self::Value(field, value) => (field, Sense::of(value.scalar)),
             Self::Prefix(field, prefix) => (field, Sense::Prefix(prefix.as_bytes())),
             Self::Element(field, value) => (field, Sense::Element(Element::of(value))),
             Self::Interval { field, level, upper, cell } => (field, Sense::Interval { level, upper, cell }),
@@ -66,6 +66,11 @@ pub(super) struct Placement<'a> {
 /// How often events have an atom, and which pairs of domains may be looked up.
 pub(super) trait Frequencies {
     fn of(&self, field: Field, sense: Sense<'_>) -> Estimate;
+
+    fn of_value(&self, field: Field, value: &Value<'_>) -> Estimate {
+        self.of(field, Sense::of(value.scalar))
+    }
+
     fn values(&self, field: Field) -> usize;
     fn may_pair(&self, first: Domain, second: Domain) -> bool;
 }
@@ -127,14 +132,17 @@ fn atoms<'a>(part: Formula<'a>, arena: &'a Bump) -> Vec<'a, (Atom<'a>, Option<Fo
     let Formula::Test(test) = part else { return atoms };
     match test {
         Test::OneOf { field, values, .. } => {
-            atoms.extend(values.iter().map(|value| (Atom::Value(field, *value), None)));
+            atoms.extend(values.iter().map(|value| (Atom::Value(field, value), None)));
         }
         Test::Text { field, pattern, .. } => {
             let prefix = beginning(pattern);
             atoms.push((Atom::Prefix(field, prefix), (prefix.len() < pattern.len()).then_some(part)));
         }
         Test::Range { field, low, high } => match range(low, high) {
-            Range::Point(at) => atoms.push((Atom::Value(field, Scalar::Number(at)), Some(part))),
+            Range::Point(at) => {
+                let value = arena.alloc(Value::of(Scalar::Number(at)));
+                atoms.push((Atom::Value(field, value), Some(part)));
+            }
             Range::Sides => atoms.push((Atom::Numeric(field), Some(part))),
             Range::Interval { level, cell } => {
                 for (upper, low, high) in [(false, low, None), (true, None, high)] {

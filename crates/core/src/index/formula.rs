@@ -6,7 +6,8 @@
 //! Formulas borrow from the filter and lie in an arena that is emptied after every filter: making, joining and copying
 //! them allocates nothing.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use bumpalo::Bump;
@@ -14,6 +15,7 @@ use bumpalo::collections::Vec;
 
 use super::fields::{Field, Fields};
 use super::number::{Bound, Number};
+use super::symbols::{NONE, SymbolId};
 use crate::Filter;
 use crate::filter::ast::{CompareOp, Expr, Literal, Path, Segment, StringFunction, Term};
 
@@ -40,7 +42,7 @@ pub(super) enum Test<'a> {
     /// There, and equal to one of these; or, negated, there and equal to none.
     OneOf {
         field: Field,
-        values: &'a [Scalar<'a>],
+        values: &'a [Value<'a>],
         negated: bool,
     },
     /// A number within the bounds, of which there is at least one.
@@ -91,6 +93,34 @@ impl<'a> Scalar<'a> {
             Literal::String(text) => Self::Text(text),
             Literal::Int(_) | Literal::Uint(_) | Literal::Double(_) => number(literal).map_or(Self::Null, Self::Number),
         }
+    }
+}
+
+/// A scalar that a field is compared with, and what stands for it there.
+#[derive(Clone, Debug)]
+pub(super) struct Value<'a> {
+    pub(super) scalar: Scalar<'a>,
+    /// Its symbol, once it was looked for and found.
+    pub(super) symbol: Cell<SymbolId>,
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn of(scalar: Scalar<'a>) -> Self {
+        Self { scalar, symbol: Cell::new(NONE) }
+    }
+}
+
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.scalar == other.scalar
+    }
+}
+
+impl Eq for Value<'_> {}
+
+impl Hash for Value<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.scalar.hash(state);
     }
 }
 
@@ -195,7 +225,7 @@ impl<'a> Maker<'a, '_> {
         wanted: bool,
     ) -> Option<Formula<'a>> {
         let field = self.fields.of(path)?;
-        let values = sorted(values, self.arena);
+        let values = sorted(values.map(Value::of), self.arena);
         Some(match (values.is_empty(), wanted) {
             (true, true) => Formula::Never,
             (true, false) => Formula::Test(Test::Present(field)),
@@ -300,9 +330,9 @@ fn push<'a>(
 }
 
 /// Each of these once, in order.
-fn sorted<'a>(values: impl Iterator<Item = Scalar<'a>>, arena: &'a Bump) -> &'a [Scalar<'a>] {
+fn sorted<'a>(values: impl Iterator<Item = Value<'a>>, arena: &'a Bump) -> &'a [Value<'a>] {
     let mut all = Vec::from_iter_in(values, arena);
-    all.sort_unstable();
+    all.sort_unstable_by(|a, b| a.scalar.cmp(&b.scalar));
     all.dedup();
     all.into_bump_slice()
 }
@@ -340,7 +370,7 @@ fn join_equalities<'a>(earlier: &mut Formula<'a>, later: &Formula<'a>, arena: &'
     if field != other {
         return false;
     }
-    *values = sorted(values.iter().chain(*more).copied(), arena);
+    *values = sorted(values.iter().chain(*more).cloned(), arena);
     true
 }
 
@@ -373,5 +403,3 @@ fn opposite(op: CompareOp) -> CompareOp {
         CompareOp::Ge => CompareOp::Lt,
     }
 }
-
-const _: () = assert!(size_of::<Formula<'_>>() == 32);

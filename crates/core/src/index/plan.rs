@@ -186,7 +186,7 @@ fn offer(part: &Formula<'_>, frequencies: &impl Frequencies) -> Option<Offer> {
         Test::OneOf { field, values, negated: false } => {
             let (mut frequency, mut alone) = (0.0, 0);
             for value in *values {
-                let estimate = frequencies.of(*field, Sense::of(*value));
+                let estimate = frequencies.of_value(*field, value);
                 frequency += estimate.frequency;
                 alone = alone.max(estimate.alone);
             }

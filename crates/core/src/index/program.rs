@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::chunk::ChunkId;
 use super::extract::{Value, Values};
 use super::fields::Field;
-use super::formula::{Formula, Scalar, Test};
+use super::formula::{self, Formula, Scalar, Test};
 use super::number::{Bound, Number};
 use super::pool::{Item, Pool};
 use super::snapshot::Named;
@@ -63,7 +63,7 @@ pub(super) fn always() -> Vec<u32> {
 
 /// Gives numbers to the values and texts that code names.
 pub(super) trait Names {
-    fn symbol(&mut self, field: Field, value: Scalar<'_>) -> SymbolId;
+    fn symbol(&mut self, field: Field, value: &formula::Value<'_>) -> SymbolId;
     fn element(&mut self, field: Field, value: Scalar<'_>) -> SymbolId;
     fn item(&mut self, item: Item) -> u32;
 }
@@ -120,7 +120,7 @@ fn encode_test(test: &Test<'_>, names: &mut impl Names, code: &mut Vec<u32>) -> 
         }
         Test::OneOf { field, values, negated } => {
             code.push(plain(field) | u32::from(*negated) << FLAGS_SHIFT);
-            code.extend(values.iter().map(|value| names.symbol(*field, *value)));
+            code.extend(values.iter().map(|value| names.symbol(*field, value)));
             ONE_OF
         }
         Test::Range { field, low, high } => {
