@@ -27,6 +27,10 @@ enum Step<'a> {
         any: bool,
         tests: Vec<(Field, Test)>,
     },
+    /// Several of them, put in together.
+    ComposeAll {
+        all: Vec<(u8, bool, Vec<(Field, Test)>)>,
+    },
     Remove {
         id: u8,
     },
@@ -226,6 +230,16 @@ impl Pair {
         self.oracle.insert(FilterId(id.into()), (target, filter));
     }
 
+    /// The same filter many times, together.
+    fn insert_all(&mut self, id: u8, count: u8, filter: &Filter) {
+        let all = (0..=count).map(|n| {
+            let target = Target { shard: Shard(u16::from(n % 3)), slot: Slot(n.into()) };
+            (FilterId(id.wrapping_add(n).into()), target, filter)
+        });
+        self.index.insert_all(all.clone());
+        self.oracle.extend(all.map(|(id, target, filter)| (id, (target, filter.clone()))));
+    }
+
     fn remove(&mut self, id: u8) {
         let removed = self.index.remove(FilterId(id.into()));
         assert_eq!(removed, self.oracle.remove(&FilterId(id.into())).is_some());
@@ -241,14 +255,15 @@ impl Pair {
     fn rekey(&mut self, max: u8, kept: u8) {
         let named = self.index.misplaced(max.into());
         assert!(named.len() <= max.into());
-        for (at, id) in named.into_iter().enumerate() {
-            if kept >> (at % 8) & 1 == 0
-                && let Some((target, filter)) = self.oracle.get(&id)
-            {
-                self.index.insert(id, *target, filter);
-            }
-        }
+        let again = named.into_iter().enumerate().filter(|(at, _)| kept >> (at % 8) & 1 == 0);
+        let again = again.filter_map(|(_, id)| self.oracle.get(&id).map(|(target, filter)| (id, *target, filter)));
+        self.index.insert_all(again);
     }
+}
+
+fn composed(any: bool, tests: &[(Field, Test)]) -> Option<Filter> {
+    let tests: Vec<String> = tests.iter().map(|(field, test)| format!("({})", test.text(*field))).collect();
+    Filter::new(vec![], vec![], None, Some(&tests.join(if any { " || " } else { " && " }))).ok()
 }
 
 fuzz_target!(|steps: Vec<Step<'_>>| {
@@ -267,11 +282,17 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 continue;
             }
             Step::Compose { id, any, tests } => {
-                let tests: Vec<String> = tests.iter().map(|(field, test)| format!("({})", test.text(*field))).collect();
-                let text = tests.join(if any { " || " } else { " && " });
-                if let Ok(filter) = Filter::new(vec![], vec![], None, Some(&text)) {
+                if let Some(filter) = composed(any, &tests) {
                     pair.insert(id, id, filter);
                 }
+                continue;
+            }
+            Step::ComposeAll { all } => {
+                let target = |id: u8| Target { shard: Shard(u16::from(id % 3)), slot: Slot(id.into()) };
+                let all = all.iter().filter_map(|(id, any, tests)| Some((*id, composed(*any, tests)?)));
+                let all: Vec<_> = all.map(|(id, filter)| (FilterId(id.into()), target(id), filter)).collect();
+                pair.index.insert_all(all.iter().map(|(id, target, filter)| (*id, *target, filter)));
+                pair.oracle.extend(all.into_iter().map(|(id, target, filter)| (id, (target, filter))));
                 continue;
             }
             Step::Remove { id } => {
@@ -300,11 +321,9 @@ fuzz_target!(|steps: Vec<Step<'_>>| {
                 continue;
             }
             Step::Waste { id, count, fields: (first, second), word, other, max, kept } => {
-                for n in 0..=count % 24 {
-                    let tests = [Test::Word(0, word).text(first), Test::Word(0, other).text(second)];
-                    if let Ok(filter) = Filter::new(vec![], vec![], None, Some(&tests.join(" && "))) {
-                        pair.insert(id.wrapping_add(n), n, filter);
-                    }
+                let tests = [Test::Word(0, word).text(first), Test::Word(0, other).text(second)];
+                if let Ok(filter) = Filter::new(vec![], vec![], None, Some(&tests.join(" && "))) {
+                    pair.insert_all(id, count % 24, &filter);
                 }
                 pair.index.publish(FilterVersion(version));
                 // Which of the two is the key is the index's choice, so that each is shown alone.

@@ -10,9 +10,13 @@ use evs_core::{Filter, FilterId, FilterVersion, Shard, Slot};
 use proptest::prelude::*;
 use support::{Oracle, written};
 
+type Put = (FilterId, Target, Filter);
+
 #[derive(Clone, Debug)]
 enum Step {
-    Insert(u32, u16, u32, Filter),
+    Insert(Put),
+    /// Together; an id may be among them twice.
+    InsertAll(Vec<Put>),
     Remove(u32),
     Event(serde_json::Value, u64),
 }
@@ -22,9 +26,15 @@ fn id() -> impl Strategy<Value = u32> {
     prop_oneof![20 => 0..24_u32, 1 => Just(u32::MAX), 1 => Just(1 << 31)]
 }
 
+fn put() -> impl Strategy<Value = Put> {
+    let target = (0..3_u16, 0..8_u32).prop_map(|(shard, slot)| Target { shard: Shard(shard), slot: Slot(slot) });
+    (id().prop_map(FilterId), target, filter())
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (id(), 0..3_u16, 0..8_u32, filter()).prop_map(|(id, shard, slot, f)| Step::Insert(id, shard, slot, f)),
+        4 => put().prop_map(Step::Insert),
+        1 => proptest::collection::vec(put(), 0..20).prop_map(Step::InsertAll),
         1 => id().prop_map(Step::Remove),
         4 => (event(), any::<u64>()).prop_map(|(value, seed)| Step::Event(value, seed)),
     ]
@@ -43,10 +53,13 @@ proptest! {
         let (mut pipeline, mut events) = (Pipeline::default(), Vec::new());
         for (version, step) in (1..).zip(steps) {
             match step {
-                Step::Insert(id, shard, slot, filter) => {
-                    let target = Target { shard: Shard(shard), slot: Slot(slot) };
-                    index.insert(FilterId(id), target, &filter);
-                    oracle.0.insert(FilterId(id), (target, filter));
+                Step::Insert((id, target, filter)) => {
+                    index.insert(id, target, &filter);
+                    oracle.0.insert(id, (target, filter));
+                }
+                Step::InsertAll(all) => {
+                    index.insert_all(all.iter().map(|(id, target, filter)| (*id, *target, filter)));
+                    oracle.0.extend(all.into_iter().map(|(id, target, filter)| (id, (target, filter))));
                 }
                 Step::Remove(id) => {
                     let removed = index.remove(FilterId(id));

@@ -21,9 +21,7 @@ fn answer(index: &mut MatchIndex, event: &Event) -> Vec<Match> {
 
 fn indexed<'a>(filters: impl IntoIterator<Item = (u32, &'a Filter)>) -> MatchIndex {
     let mut index = MatchIndex::new();
-    for (id, filter) in filters {
-        index.insert(FilterId(id), TARGET, filter);
-    }
+    index.insert_all(filters.into_iter().map(|(id, filter)| (FilterId(id), TARGET, filter)));
     index
 }
 
@@ -62,6 +60,7 @@ proptest! {
         }
     }
 
+    /// Nor whether filters come together or one by one.
     #[test]
     fn the_history_does_not_matter(
         filters in vec(filter(), 1..20),

@@ -218,12 +218,7 @@ impl<'a> Maker<'a, '_> {
         }
     }
 
-    fn one_of(
-        &mut self,
-        path: &Path,
-        values: impl Iterator<Item = Scalar<'a>>,
-        wanted: bool,
-    ) -> Option<Formula<'a>> {
+    fn one_of(&mut self, path: &Path, values: impl Iterator<Item = Scalar<'a>>, wanted: bool) -> Option<Formula<'a>> {
         let field = self.fields.of(path)?;
         let values = sorted(values.map(Value::of), self.arena);
         Some(match (values.is_empty(), wanted) {

@@ -14,7 +14,7 @@ use super::catalog::{ALWAYS, Estimates};
 use super::chunk::{ChunkId, Entry, Layout};
 use super::clusters::Moved;
 use super::cover::cover;
-use super::encode::{Placed, domains};
+use super::encode::{Placed, SymbolKey, domains};
 use super::formula::{Formula, Maker};
 use super::places::Place;
 use super::snapshot::{CLASS, pair_key};
@@ -104,10 +104,18 @@ impl MatchIndex {
                 _ => self.catalog.encode(placement, cover.repeats, evaluated, arena),
             };
             same = Some((placement.rest, evaluated));
-            self.catalog.count_entry(&layout, &entry, true);
+            self.count_entry(key, &layout, &entry, true);
             made.push(Placed { key, head: NONE, domains: domains(placement.key), layout, entry });
         }
         self.catalog.tidy();
+    }
+
+    /// Counts what an entry names, and it among those of its key.
+    pub(super) fn count_entry(&mut self, [left, right]: SymbolKey, layout: &Layout, entry: &Entry, added: bool) {
+        if right == NONE {
+            self.catalog.symbols.count_alone(left, added);
+        }
+        self.catalog.count_entry(layout, entry, added);
     }
 
     /// Has brought near what entries will be put into.
@@ -166,7 +174,7 @@ impl MatchIndex {
             known & !CLASS
         };
         self.join_class(filter, members);
-        self.catalog.count_entry(&placed.layout, &placed.entry, false);
+        self.count_entry(placed.key, &placed.layout, &placed.entry, false);
         true
     }
 
@@ -200,9 +208,6 @@ impl MatchIndex {
         placed.entry.words[0] = reference;
         if placed.key == [ALWAYS, NONE] && !placed.layout.is_run() {
             self.counts.unindexable += 1;
-        }
-        if placed.key[1] == NONE {
-            self.catalog.symbols.count_alone(placed.key[0], true);
         }
         let head = self.head_for(placed);
         self.insert_entry(head, &placed.layout, &placed.entry)

@@ -215,10 +215,7 @@ impl MatchIndex {
         if key == [ALWAYS, NONE] && !layout.is_run() {
             self.counts.unindexable -= 1;
         }
-        if key[1] == NONE {
-            self.catalog.symbols.count_alone(key[0], false);
-        }
-        self.catalog.count_entry(&layout, &entry, false);
+        self.count_entry(key, &layout, &entry, false);
         if empty {
             self.unlink(head, key);
             self.catalog.count_cluster(key, &layout, false);

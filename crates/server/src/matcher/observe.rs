@@ -78,7 +78,7 @@ impl Sync {
             return Ok(());
         }
         let misplaced = self.index.misplaced(REKEY_MAX);
-        let mut moved = 0;
+        let mut moved = Vec::new();
         for id in misplaced {
             let Some(record) = self.app.filters.filter(id).await? else { continue };
             // What changed since then comes in its turn, with the version that it belongs to.
@@ -86,12 +86,12 @@ impl Sync {
                 continue;
             }
             if let Ok(filter) = spec::compiled(&record) {
-                self.index.insert(id, Target { shard: record.shard, slot: record.slot }, &filter);
-                moved += 1;
+                moved.push((id, target(&record), filter));
             }
         }
-        if moved > 0 {
-            self.app.metrics.index_rekeyed.inc_by(moved);
+        if !moved.is_empty() {
+            self.app.metrics.index_rekeyed.inc_by(moved.len() as u64);
+            self.index.insert_all(moved);
             self.publish();
         }
         Ok(())

@@ -39,6 +39,14 @@ pub(super) async fn start(app: &App, sampled: mpsc::Receiver<Event>) -> Option<(
     Some((reader, receiver))
 }
 
+fn is_put(change: &FilterChange) -> bool {
+    matches!(change, FilterChange::Put(_))
+}
+
+pub(super) fn target(record: &FilterRecord) -> Target {
+    Target { shard: record.shard, slot: record.slot }
+}
+
 pub(super) struct Sync {
     pub(super) app: App,
     pub(super) index: MatchIndex,
@@ -91,14 +99,8 @@ impl Sync {
         while self.version < target {
             let changes = self.app.filters.changes_since(self.version, PAGE).await?;
             let last = changes.last().map(FilterChange::version);
-            for change in changes {
-                match change {
-                    FilterChange::Put(record) => self.put(&record),
-                    FilterChange::Removed { id, .. } => {
-                        self.index.remove(id);
-                        self.app.activity.forget(id);
-                    }
-                }
+            for run in changes.chunk_by(|a, b| is_put(a) && is_put(b)) {
+                self.apply(run);
             }
             // Versions whose filter changed again since have no line of their own.
             self.version = last.map_or(target, |last| if last < target { last } else { last.max(target) });
@@ -116,15 +118,28 @@ impl Sync {
         self.note_stats();
     }
 
-    fn put(&mut self, record: &FilterRecord) {
-        match spec::compiled(record) {
-            Ok(filter) => {
-                self.index.insert(record.id, Target { shard: record.shard, slot: record.slot }, &filter);
-            }
+    /// Applies a removal, or filters that are put one after another.
+    fn apply(&mut self, run: &[FilterChange]) {
+        if let [FilterChange::Removed { id, .. }] = run {
+            self.index.remove(*id);
+            self.app.activity.forget(*id);
+            return;
+        }
+        let mut unreadable = Vec::new();
+        let records = run.iter().filter_map(|change| match change {
+            FilterChange::Put(record) => Some(record),
+            FilterChange::Removed { .. } => None,
+        });
+        self.index.insert_all(records.filter_map(|record| match spec::compiled(record) {
+            Ok(filter) => Some((record.id, target(record), filter)),
             Err(error) => {
-                self.index.remove(record.id);
                 tracing::error!(filter.id = record.id.0, error, "a stored filter cannot be read by this version");
+                unreadable.push(record.id);
+                None
             }
+        }));
+        for id in unreadable {
+            self.index.remove(id);
         }
     }
 
