@@ -5,8 +5,8 @@
 //! one for each *layout* of columns ([`chunk`]): an *order* by a bound, so that a binary search finds those an event
 //! satisfies; a second bound and *gates* ([`gates`]), compared without branches; and *code* ([`program`]) for what is
 //! left. An event is read once ([`extract`]), its values become *symbols* ([`symbols`]) if any filter names them, and
-//! only clusters of its keys are looked at ([`snapshot`]). One writer ([`writer`]) changes lists of blocks of its own and
-//! publishes them together ([`blocks`]); readers never wait.
+//! only clusters of its keys are looked at ([`snapshot`]). One writer ([`writer`], which puts filters in by [`placing`])
+//! changes lists of blocks of its own and publishes them together ([`blocks`]); readers never wait.
 
 mod admission;
 mod blocks;

@@ -24,7 +24,7 @@ use super::{Target, bound};
 use crate::{Filter, FilterId};
 
 /// Clusters of one key, each of another order. A filter beyond them has its bounds evaluated, so that neither an event nor
-/// an insert has to walk past clusters without end. Of filters put in together one may still come after the last.
+/// an insert has to walk past clusters without end. Filters of one group may still come after the last.
 const CHAIN_MAX: usize = bound(16, 2);
 
 /// Entries of a cluster that may be given more columns for the sake of one more.
@@ -49,7 +49,7 @@ impl MatchIndex {
 
     /// Adds filters or replaces those of these ids, one after another, faster than each on its own.
     pub fn insert_all<F: Borrow<Filter>>(&mut self, filters: impl IntoIterator<Item = (FilterId, Target, F)>) {
-        let mut filters = filters.into_iter();
+        let mut filters = filters.into_iter().fuse();
         let mut workshop = std::mem::take(&mut self.workshop);
         loop {
             let group: SmallVec<[(FilterId, Target, F); GROUP]> = filters.by_ref().take(GROUP).collect();

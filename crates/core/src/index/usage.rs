@@ -88,3 +88,43 @@ impl Catalog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::pool::Item;
+    use super::super::snapshot::Lookups;
+    use super::super::{MatchIndex, Target};
+    use crate::filter::arbitrary::filter;
+    use crate::{FilterId, FilterVersion, Shard, Slot};
+
+    const TARGET: Target = Target { shard: Shard(0), slot: Slot(0) };
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+
+        /// However filters came and whatever they shared, nothing that they named is left when they are gone.
+        #[test]
+        fn an_emptied_index_names_nothing(filters in vec(filter(), 1..20), ids in vec(0..12_u32, 20), alone in 0..20_usize) {
+            let mut index = MatchIndex::new();
+            let all: Vec<_> = ids.iter().zip(&filters).map(|(id, filter)| (FilterId(*id), TARGET, filter)).collect();
+            let (alone, together) = all.split_at(alone.min(all.len()));
+            alone.iter().for_each(|(id, target, filter)| index.insert(*id, *target, filter));
+            index.insert_all(together.iter().copied());
+            // Equals share an entry, which has been counted for each of them.
+            index.insert_all(all.iter().map(|(id, target, filter)| (FilterId(id.0 + 12), *target, *filter)));
+            for id in 0..24 {
+                index.remove(FilterId(id));
+            }
+            index.publish(FilterVersion(1));
+            let snapshot = index.reader().snapshot().clone();
+            prop_assert_eq!(snapshot.tree.fields(), 0);
+            prop_assert!(snapshot.groups.is_empty() && snapshot.shapes.is_empty());
+            prop_assert!(snapshot.lookups.iter().all(|lookups| *lookups == Lookups::default()));
+            let mut items = (0..).map_while(|id| snapshot.pool.get(id));
+            prop_assert!(items.all(|item| matches!(item, Item::Free)));
+        }
+    }
+}
