@@ -4,10 +4,9 @@
 //! then a small share. What does not fit the channel is left out; it is a sample in any case.
 
 use evs_core::Event;
-use evs_core::index::Target;
 use tokio::sync::mpsc;
 
-use super::sync::Sync;
+use super::sync::{Sync, target};
 use crate::ports::PortResult;
 use crate::spec;
 
