@@ -258,5 +258,6 @@ mod tests {
         let formula = Maker { arena: &arena, fields: &mut Fields::default() }.expr(&condition, true);
         assert!(!cover(formula, &asked, &arena).placements.is_empty());
         assert!(asked.0.get() < 10_000, "{} questions", asked.0.get());
+        assert!(arena.allocated_bytes() < 1 << 20, "{} bytes", arena.allocated_bytes());
     }
 }
