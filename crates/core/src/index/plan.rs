@@ -46,14 +46,12 @@ pub(super) fn plan<'a>(formula: Formula<'a>, frequencies: &impl Frequencies, are
 }
 
 /// What was chosen for a conjunction.
-#[derive(Debug)]
 pub(super) struct Plan<'a> {
     parts: &'a [Formula<'a>],
     choice: Choice<'a>,
     cost: f64,
 }
 
-#[derive(Debug)]
 enum Choice<'a> {
     /// One of the parts, two as a pair, or none.
     Keys(Option<usize>, Option<usize>),
